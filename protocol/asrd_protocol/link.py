@@ -1,0 +1,105 @@
+"""The private link between supervisor and worker: array-like msgpack, because both ends are of one release.
+
+An ``attempt`` is a number that the supervisor never uses twice. Whatever a worker says about an attempt that is not
+the one it was last given is stale, and is dropped.
+"""
+
+from typing import Any
+
+import msgspec
+
+from asrd_protocol.faults import Fault
+from asrd_protocol.messages import Audio
+from asrd_protocol.model import Timings, Work
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    pass
+
+
+# --- supervisor to worker ---------------------------------------------------------------------------------------------
+
+
+class Load(_Message, frozen=True):
+    """The answer to ``Hello``: which engine to load and how. Nothing of it is on the command line."""
+
+    engine: str
+    settings: dict[str, Any]
+    max_audio_s: float
+
+
+class RunStep(_Message, frozen=True):
+    """Do one step; the body is its audio."""
+
+    attempt: int
+    audio: Audio
+    options: dict[str, Any]
+
+
+class CancelStep(_Message, frozen=True):
+    """Give the attempt up at the next segment."""
+
+    attempt: int
+
+
+class StopWorker(_Message, frozen=True):
+    """Leave."""
+
+
+ToWorker = Load | RunStep | CancelStep | StopWorker
+
+# --- worker to supervisor ---------------------------------------------------------------------------------------------
+
+
+class Hello(_Message, frozen=True):
+    """The process is up and imports work."""
+
+    pid: int
+    version: int
+
+
+class Ready(_Message, frozen=True):
+    """The model is loaded and has decoded something."""
+
+    load_s: float
+    warm_up_s: float
+    facts: dict[str, Any]
+
+
+class StepProgress(_Message, frozen=True):
+    """The compute thread has come this far; the first one tells the length of the audio."""
+
+    attempt: int
+    done: float
+    duration: float
+
+
+class StepSegment(_Message, frozen=True):
+    """One segment; the body is its JSON."""
+
+    attempt: int
+    index: int
+    done: float
+
+
+class StepDone(_Message, frozen=True):
+    """The step is done; the body is the transcript in JSON."""
+
+    attempt: int
+    timings: Timings
+    work: Work
+    language: str
+
+
+class StepFailed(_Message, frozen=True):
+    """The step has no result. ``leave``: the process is not to be trusted with another one."""
+
+    attempt: int
+    fault: Fault
+    leave: bool = False
+
+
+FromWorker = Hello | Ready | StepProgress | StepSegment | StepDone | StepFailed
+
+to_worker = msgspec.msgpack.Decoder(ToWorker)
+from_worker = msgspec.msgpack.Decoder(FromWorker)

@@ -1,0 +1,93 @@
+"""What a job gives: the transcript (the body of ``completed``), its timings and its work.
+
+All times are seconds, as floats, from the start of the audio unless a field says otherwise.
+"""
+
+import msgspec
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """One word with its times; only there with ``word_timestamps``."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """One decoded stretch of speech, with whisper's own field names."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int] = []
+    temperature: float | None = None
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    words: list[Word] | None = None
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole result of a job."""
+
+    text: str
+    language: str
+    segments: list[Segment]
+    duration: float
+    """Seconds of audio that were decoded."""
+    language_probability: float = 1.0
+    duration_after_vad: float | None = None
+    """Seconds of audio left after voice activity detection; None without ``vad_filter``."""
+    warnings: list[str] = []
+    """What was odd but no reason to fail, such as a truncated file."""
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of a job went, in seconds. ``queue`` is the supervisor's, the rest the worker's."""
+
+    queue: float = 0.0
+    """From accepted to the start of the attempt that succeeded."""
+    decode: float = 0.0
+    """Opening the container and resampling to 16 kHz."""
+    vad: float = 0.0
+    transcribe: float = 0.0
+    write: float = 0.0
+    """Encoding the transcript."""
+    total: float = 0.0
+    """From accepted to completed."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """How much work a job was: what its time is to be compared with, because a longer clip is no slower worker."""
+
+    audio_s: float = 0.0
+    windows: int = 0
+    """Encoder passes over 30 s of audio."""
+    beam_steps: int = 0
+    """Decoding steps at temperature 0, the longest hypothesis of each attempt."""
+    sample_steps: int = 0
+    """Decoding steps at a temperature above 0: fallbacks."""
+    attempts: int = 0
+    """Decoding attempts; more than ``windows`` means that some fell back."""
+    segments: int = 0
+    cpu_s: float = 0.0
+    """CPU time of the worker process during the job."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ran: part of ``completed`` and of the log line of the job."""
+
+    seat: str
+    """The worker that did it, ``pool/slot.generation``."""
+    attempts: int = 1
+    """How many workers were tried, the successful one included."""
+    job_index: int = 0
+    """Which job of its worker this was, from 1."""
+    worker_uptime: float = 0.0
+    """Age of the worker when the job ended, seconds."""
+    timings: Timings = Timings()
+    work: Work = Work()
