@@ -28,7 +28,10 @@ class Encoding(StrEnum):
         return cls.JSON if header[:1] in (b"{", b" ", b"\n", b"\t", b"\r", b"[", b'"') else cls.MSGPACK
 
 
-_ENCODERS = {Encoding.MSGPACK: msgspec.msgpack.Encoder(), Encoding.JSON: msgspec.json.Encoder()}
+_ENCODERS: dict[Encoding, msgspec.msgpack.Encoder | msgspec.json.Encoder] = {
+    Encoding.MSGPACK: msgspec.msgpack.Encoder(),
+    Encoding.JSON: msgspec.json.Encoder(),
+}
 
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding hostile bytes can raise: the last two are not msgspec's own."""

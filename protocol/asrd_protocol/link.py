@@ -66,6 +66,12 @@ class Ready(_Message, frozen=True):
     facts: dict[str, Any]
 
 
+class LoadFailed(_Message, frozen=True):
+    """The engine cannot be loaded; the process leaves next, with ``Exit.CONFIG`` when another try cannot help."""
+
+    fault: Fault
+
+
 class StepProgress(_Message, frozen=True):
     """The compute thread has come this far; the first one tells the length of the audio."""
 
@@ -99,7 +105,7 @@ class StepFailed(_Message, frozen=True):
     leave: bool = False
 
 
-FromWorker = Hello | Ready | StepProgress | StepSegment | StepDone | StepFailed
+FromWorker = Hello | Ready | LoadFailed | StepProgress | StepSegment | StepDone | StepFailed
 
 to_worker = msgspec.msgpack.Decoder(ToWorker)
 from_worker = msgspec.msgpack.Decoder(FromWorker)

@@ -1,1 +1,1 @@
-""""""
+"""What the operating system knows of a worker."""

@@ -1,1 +1,1 @@
-""""""
+"""What the daemon tells: logs, events, reports."""

@@ -1,1 +1,22 @@
-""""""
+"""Speech recognition behind four methods, and how an engine is found by its name."""
+
+from importlib import metadata
+
+from asrd_protocol.codec import did_you_mean
+from asrd_worker.engines.base import Engine, LoadError
+
+
+def find(name: str) -> type[Engine]:
+    """The engine that is registered under this name in the entry points ``asrd.engines``.
+
+    Raises:
+        LoadError: there is none, or a package that it needs is not installed.
+    """
+    points = {point.name: point for point in metadata.entry_points(group="asrd.engines")}
+    if name not in points:
+        raise LoadError(f"there is no engine {name!r}{did_you_mean(name, points)} (known: {', '.join(sorted(points))})")
+    try:
+        engine: type[Engine] = points[name].load()
+    except ImportError as error:
+        raise LoadError(f"the engine {name!r} needs a package that is not installed: {error}") from None
+    return engine

@@ -1,0 +1,105 @@
+"""The handle of one job."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from asrd.errors import AsrdError, Refused, TimedOut
+from asrd.shell import Shell
+from asrd.track import Finished, JobProgress, Track
+from asrd_protocol import messages as m
+from asrd_protocol.model import Run, Segment, Transcript
+
+CANCEL_S = 15.0
+"""Seconds to wait until a cancelled job has ended: its worker may have to be killed first."""
+
+
+class AsyncJob:
+    """One job that was submitted or attached to."""
+
+    def __init__(self, shell: Shell, track: Track) -> None:
+        self._shell = shell
+        self._track = track
+
+    @property
+    def id(self) -> str:
+        """The name of the job in the daemon."""
+        return self._track.job
+
+    @property
+    def progress(self) -> JobProgress:
+        """How far it has come."""
+        return self._track.progress
+
+    @property
+    def run(self) -> Run | None:
+        """Where and how it ran; None until it is completed."""
+        return self._track.end.run if isinstance(self._track.end, Finished) else None
+
+    async def segments(self) -> AsyncIterator[Segment]:
+        """The segments as they are decoded, each once, also when another worker takes the job over.
+
+        Raises:
+            JobFailed, NoDaemon
+        """
+        index = 0
+        while (segment := await self.segment(index)) is not None:
+            yield segment
+            index += 1
+
+    async def segment(self, index: int) -> Segment | None:
+        """One segment, as soon as it is decoded; None when the job is completed and has fewer.
+
+        Raises:
+            JobFailed, NoDaemon
+        """
+        track = self._track
+        await self._shell.until(track, lambda: index < len(track.segments) or track.end is not None)
+        if index < len(track.segments):
+            return track.segments[index]
+        _finished(track)
+        return None
+
+    async def result(self, timeout: float | None = None) -> Transcript:
+        """The transcript.
+
+        Raises:
+            TimedOut: after ``timeout`` seconds; the job goes on.
+            JobFailed, NoDaemon
+        """
+        track = self._track
+        try:
+            async with asyncio.timeout(timeout):
+                await self._shell.until(track, lambda: track.end is not None)
+        except TimeoutError:
+            raise TimedOut(f"the job {self.id} has no result after {timeout:g} s") from None
+        return _finished(track).transcript
+
+    async def cancel(self) -> None:
+        """Stops the job; :meth:`result` raises ``Cancelled`` then. A job that has ended stays as it is.
+
+        Raises:
+            NoDaemon, TimedOut, Refused
+        """
+        if self._track.end is not None:
+            return
+        try:
+            await self._shell.ask(m.Cancel(job=self.id), CANCEL_S)
+        except Refused:
+            if self._track.end is None:
+                raise
+
+    def leave(self) -> None:
+        """Follows the job no more; it goes on."""
+        self._shell.leave(self._track)
+
+    def abandon(self) -> None:
+        """Stops the job and does not wait for the daemon to say so."""
+        if self._track.end is None:
+            self._shell.tell(m.Cancel(job=self.id))
+
+
+def _finished(track: Track) -> Finished:
+    """The end of a track that has one, as a result or as an exception."""
+    if isinstance(track.end, Finished):
+        return track.end
+    raise track.end or AsrdError(f"the job {track.job} has not ended")

@@ -1,0 +1,70 @@
+"""An event loop on a thread of its own, for callers who have none."""
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from asrd.errors import AsrdError
+
+JOIN_S = 5.0
+"""Seconds that closing waits for the thread at most."""
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines for any thread. ``cleanup`` is awaited when it is stopped."""
+
+    def __init__(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        self._cleanup = cleanup
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._main, name="asrd-client", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine; an interrupt of the calling thread cancels it.
+
+        Raises:
+            AsrdError: when the loop is stopped, before or meanwhile.
+        """
+        future = self._scheduled(coroutine)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise AsrdError("the client is closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Cancels what runs, cleans up and ends the thread; a second call does nothing."""
+        with self._lock:
+            if self._stopping or os.getpid() != self._pid:
+                return
+            self._stopping = True
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(JOIN_S)
+
+    def _scheduled(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Under the lock, so that nothing is scheduled on a loop that turns no more."""
+        with self._lock:
+            if self._stopping or os.getpid() != self._pid:
+                coroutine.close()
+                raise AsrdError("the client is closed" if self._stopping else "a client does not survive a fork")
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _main(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self._stop.wait()
+        await self._cleanup()

@@ -1,0 +1,159 @@
+"""``python -P -m asrd_supervisor serve | config check | config show``: the command line of the daemon."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from asrd_protocol.addresses import Addresses, runtime_dir, state_dir
+from asrd_protocol.exits import Exit
+from asrd_supervisor import sizing
+from asrd_supervisor.config import Config, ConfigError, decode, load
+from asrd_supervisor.ground import Ground, GroundError, Taken
+from asrd_supervisor.janitor import Janitor
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the result is the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = configure(options)
+        if options.command == "serve":
+            return _serve(config, Addresses(_directory(options.runtime_dir)))
+        return _show(config) if options.what == "show" else _check(config)
+    except ConfigError as error:
+        return _complain(str(error), Exit.CONFIG)
+    except Taken as error:
+        return _complain(str(error), Exit.TEMPFAIL)
+    except GroundError as error:
+        return _complain(str(error), Exit.USAGE)
+
+
+def configure(options: argparse.Namespace) -> Config:
+    """The configuration file with the command line's options over it, every "auto" resolved.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
+    config = load(_config_file(options.config))
+    name = config.default_pool or next(iter(config.pools))
+    given = {key: getattr(options, key) for key in ("engine", "model", "workers", "device", "compute_type")}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if options.max_jobs is not None:
+        changes["recycle"] = {"max_jobs": options.max_jobs}
+    if options.engine not in (None, "faster-whisper") and options.model is None:
+        changes.setdefault("model", "")
+    pool = msgspec.structs.replace(config.pools[name], **_checked(changes, config.pools[name].recycle))
+    log = msgspec.structs.replace(config.log, **({"format": options.log_format} if options.log_format else {}))
+    return sizing.resolve(msgspec.structs.replace(config, pools={**config.pools, name: pool}, log=log))
+
+
+def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]:
+    """The same checks as for the file."""
+    if isinstance(changes.get("workers"), str) and changes["workers"] != "auto":
+        try:
+            changes["workers"] = int(changes["workers"])
+        except ValueError:
+            raise ConfigError(f"--workers: expected a number or 'auto', got {changes['workers']!r}") from None
+    pool = decode({"pools": {"default": changes}}).pools["default"]
+    checked = {key: getattr(pool, key) for key in changes}
+    if "recycle" in changes:
+        checked["recycle"] = msgspec.structs.replace(recycle, max_jobs=pool.recycle.max_jobs)
+    return checked
+
+
+def _serve(config: Config, addresses: Addresses) -> int:
+    ground = Ground(addresses)
+    janitor = Janitor(ground, addresses)
+    try:
+        return _run(config, addresses)
+    finally:
+        ground.leave()
+        janitor.dismiss()
+
+
+def _run(config: Config, addresses: Addresses) -> int:
+    """Everything large is imported here, after the janitor has split off."""
+    import structlog
+    import uvloop
+
+    from asrd_supervisor.daemon import Daemon
+    from asrd_supervisor.report.log import configure as configure_log
+    from asrd_supervisor.systemd import Notifier
+
+    async def serve() -> Exit:
+        return await Daemon(config, addresses, Notifier.from_environ(os.environ)).run()
+
+    writer = configure_log(config.log.format, config.log.level)
+    for warning in sizing.warnings(config):
+        structlog.get_logger("asrd").warning(warning)
+    try:
+        return int(uvloop.run(serve()))
+    finally:
+        writer.close()
+
+
+def _show(config: Config) -> int:
+    shown = msgspec.json.format(msgspec.json.encode(config, enc_hook=float), indent=2)
+    sys.stdout.write(shown.decode() + "\n")
+    return Exit.OK
+
+
+def _check(config: Config) -> int:
+    for warning in sizing.warnings(config):
+        sys.stderr.write(f"asrd: warning: {warning}\n")
+    sys.stdout.write(f"the configuration is good: {len(config.pools)} pool(s), default {config.default_pool!r}\n")
+    return Exit.OK
+
+
+def _complain(message: str, code: Exit) -> int:
+    sys.stderr.write(f"asrd: {message}\n")
+    return int(code)
+
+
+def _directory(given: str | None) -> Path:
+    return Path(given).absolute() if given else runtime_dir()
+
+
+def _config_file(given: str | None) -> Path | None:
+    """The file that was named, else the user's, else the machine's, else none."""
+    if named := given or os.environ.get("ASRD_CONFIG"):
+        return Path(named)
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path(os.environ.get("HOME") or "/") / ".config")
+    return next((path for path in (Path(home) / "asrd/asrd.toml", Path("/etc/asrd/asrd.toml")) if path.is_file()), None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="asrd", description="The asrd daemon.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the daemon in the foreground")
+    config = commands.add_parser("config", help="look at the configuration")
+    config.add_argument("what", choices=["check", "show"])
+    for command in (serve, config):
+        _add_options(command)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        help="TOML file; default $ASRD_CONFIG, ~/.config/asrd/asrd.toml, /etc/asrd/asrd.toml",
+    )
+    add("--engine", help="engine of the default pool: faster-whisper, scripted")
+    add("--model", help="model name or directory (default tiny.en)")
+    add("--workers", help="number of workers, or auto")
+    add("--device", choices=["auto", "cpu", "cuda"])
+    add("--compute-type", metavar="TYPE", help="as in CTranslate2: int8, float16, ...")
+    add("--max-jobs", type=int, metavar="N", help="recycle a worker after N jobs; 0 never")
+    add("--runtime-dir", metavar="DIR", help="where the sockets are")
+    add("--state-dir", metavar="DIR", help=f"where what must survive is kept (default {state_dir()})")
+    add("--log-format", choices=["auto", "console", "json", "journal"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The private link to the workers: their messages become events, the core's actions become messages."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+import zmq
+
+from asrd_protocol import VERSION, link
+from asrd_protocol.codec import UNDECODABLE
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.sockets import Limits, Parcel, Router
+from asrd_supervisor.spool import Audio
+
+MAX_FRAME = 256 << 20
+"""Bytes of a transcript. The transcript of a day of speech is some 10 MB."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Backend:
+    """One ROUTER socket; a worker's identity there is the name of its seat."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        loads: Mapping[str, link.Load],
+        post: Callable[[ev.Event], None],
+    ) -> None:
+        self._loads = loads
+        self._post = post
+        self._router = Router(context, loop, address, self._on_parcel, Limits(MAX_FRAME, max_frames=3))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._router.close()
+
+    # --- to workers ---------------------------------------------------------------------------------------------------
+
+    def load(self, seat: Seat) -> None:
+        """Tell a worker which engine to load."""
+        self._send(seat, self._loads[seat.pool])
+
+    def run(self, seat: Seat, attempt: int, audio: Audio) -> None:
+        """Give a worker a step."""
+        self._send(seat, link.RunStep(attempt, audio.submit.audio, audio.submit.options), audio.body)
+
+    def cancel(self, seat: Seat, attempt: int) -> None:
+        """Ask a worker to give its step up."""
+        self._send(seat, link.CancelStep(attempt))
+
+    def stop(self, seat: Seat) -> None:
+        """Ask a worker to leave."""
+        self._send(seat, link.StopWorker())
+
+    def _send(self, seat: Seat, message: link.ToWorker, *body: "bytes | zmq.Frame") -> None:
+        # An unreachable worker needs no handling here: its exit, or the deadline of its state, is on the way.
+        self._router.send(str(seat).encode(), [_encode(message), *body])
+
+    # --- from workers -------------------------------------------------------------------------------------------------
+
+    def _on_parcel(self, parcel: Parcel) -> None:
+        seat = Seat.parse(parcel.identity.decode("utf-8", "replace"))
+        if seat is None:
+            return
+        try:
+            message = link.from_worker.decode(parcel.header)
+        except UNDECODABLE as error:
+            self._post(ev.WorkerBroke(seat, f"an unreadable message ({error})"))
+            return
+        if parcel.surplus:
+            self._post(ev.WorkerBroke(seat, "too many frames"))
+            return
+        self._post(_event(seat, message, parcel.body))
+
+
+def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.Event:
+    match message:
+        case link.Hello(version=version) if version != VERSION:
+            return ev.WorkerBroke(seat, f"it speaks protocol version {version}, the supervisor {VERSION}")
+        case link.Hello(pid=pid):
+            return ev.WorkerGreeted(seat, pid)
+        case link.Ready(load_s, warm_up_s):
+            return ev.WorkerWarmed(seat, load_s, warm_up_s)
+        case link.LoadFailed(fault):
+            return ev.LoadFaulted(seat, fault)
+        case link.StepProgress(attempt, done, duration):
+            return ev.StepProgressed(seat, attempt, done, duration)
+        case link.StepFailed(attempt, fault, leave):
+            return ev.StepFaulted(seat, attempt, fault, leave)
+        case link.StepSegment() | link.StepDone() if body is None:
+            return ev.WorkerBroke(seat, "a result without a body")
+        case link.StepSegment(attempt, index, done):
+            return ev.SegmentDecoded(seat, attempt, index, done, body)
+        case link.StepDone(attempt, timings, work):
+            return ev.StepFinished(seat, attempt, timings, work, body)

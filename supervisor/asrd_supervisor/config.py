@@ -1,0 +1,190 @@
+"""The configuration: one TOML file, decoded into frozen structs whose field docstrings are the reference manual."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from asrd_protocol.codec import did_you_mean
+from asrd_supervisor.core.policy import (
+    Deadlines,
+    Duration,
+    QueuePolicy,
+    RecyclePolicy,
+    RestartPolicy,
+    RetryPolicy,
+    Size,
+)
+
+
+class ConfigError(Exception):
+    """One sentence on what is wrong in the configuration, with the path of the key."""
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class PoolConfig(_Table, frozen=True, kw_only=True):
+    """One pool: workers that are all alike."""
+
+    engine: str = "faster-whisper"
+    """Name of the engine, as registered under the entry points ``asrd.engines``."""
+    model: str = "tiny.en"
+    """A directory, or a name that the engine resolves: the bundled model first, then the hub's cache."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device_index: Annotated[int, Meta(ge=0, le=63)] = 0
+    """Which GPU."""
+    compute_type: Literal[
+        "default", "auto", "int8", "int8_float16", "int8_bfloat16", "int8_float32", "int16", "float16", "bfloat16", "float32"
+    ] = "default"  # fmt: skip
+    """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU."""
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = "auto"
+    """How many. ``auto``: one for each core on a CPU as far as memory holds them, one on a GPU."""
+    threads: Annotated[int, Meta(ge=0, le=32)] = 0
+    """Threads of each worker; 0 for cores divided by workers."""
+    python: str = ""
+    """The interpreter of the workers, so that a pool may live in another virtual environment; empty for the daemon's."""
+    allocator: Literal["throughput", "compact", "default"] = "throughput"
+    """How workers use malloc. ``throughput`` keeps freed memory at hand (about 1.25 times the speed on a CPU for 40 MB
+    more), ``compact`` gives it back, ``default`` leaves glibc alone."""
+    offline: bool = True
+    """Whether models come from directories and caches only. The daemon downloads nothing unless told so."""
+    env: dict[str, str] = {}
+    """Environment variables of the workers, over the daemon's own settings."""
+    options: dict[str, Any] = {}
+    """Further settings of the engine; checked by the engine itself."""
+    recycle: RecyclePolicy = RecyclePolicy()
+    deadlines: Deadlines = Deadlines()
+    restarts: RestartPolicy = RestartPolicy()
+
+
+class AudioLimits(_Table, frozen=True, kw_only=True):
+    """What a client may send."""
+
+    max_s: Duration = Duration(4 * 3600)
+    """The longest audio of a job, enforced while decoding: a small file can hold days."""
+    max_body: Size = Size(256 << 20)
+    """The largest body in bytes."""
+
+
+class ResultPolicy(_Table, frozen=True, kw_only=True):
+    """How long the result of a job can be fetched when nobody releases it. Kept in memory by this release."""
+
+    keep: Duration = Duration(24 * 3600)
+    max_jobs: Annotated[int, Meta(ge=1)] = 10_000
+    max_bytes: Size = Size(256 << 20)
+
+
+class LogConfig(_Table, frozen=True, kw_only=True):
+    """What the daemon writes to stderr."""
+
+    format: Literal["auto", "console", "json", "journal"] = "auto"
+    """``auto``: console on a terminal, JSON otherwise."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    pools: dict[str, PoolConfig] = msgspec.field(default_factory=lambda: {"default": PoolConfig()})
+    """One table for each pool, by its name."""
+    default_pool: str = ""
+    """Which pool a job goes to that names none; empty for the first one."""
+    queue: QueuePolicy = QueuePolicy()
+    retries: RetryPolicy = RetryPolicy()
+    audio: AudioLimits = AudioLimits()
+    results: ResultPolicy = ResultPolicy()
+    log: LogConfig = LogConfig()
+    drain_timeout: Duration = Duration(60)
+    """How long a stop waits for accepted jobs."""
+
+
+def load(path: Path | None) -> Config:
+    """Read a file, or take the defaults.
+
+    Raises:
+        ConfigError: naming the file, the key, what was expected and what was found.
+    """
+    if path is None:
+        return Config()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        return decode(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def decode(data: dict[str, Any]) -> Config:
+    """A configuration from the tables of a TOML file.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what was found.
+    """
+    tables = data.get("pools", {})
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise ConfigError("pools: expected one table for each pool, as in [pools.default]")
+    pools = {name: _convert(table, PoolConfig, f"pools.{name}") for name, table in tables.items()}
+    for name in pools:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
+            raise ConfigError(f"pools.{name}: a pool's name has 1 to 32 letters, digits, '-' or '_'")
+    config: Config = _convert({**data, "pools": {}}, Config, "")
+    config = msgspec.structs.replace(config, pools=pools or Config().pools)
+    if config.default_pool and config.default_pool not in config.pools:
+        hint = did_you_mean(config.default_pool, config.pools)
+        raise ConfigError(f"default_pool: there is no pool {config.default_pool!r}{hint}")
+    return config
+
+
+def _convert(data: dict[str, Any], kind: type[Any], prefix: str) -> Any:
+    try:
+        return msgspec.convert(data, kind, dec_hook=_quantity)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), data, kind, prefix)) from None
+
+
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _quantity(kind: type, value: object) -> object:
+    """A time or a size, from a number or from text such as ``30s`` and ``512MB``."""
+    if kind not in (Duration, Size):
+        raise NotImplementedError
+    units: dict[str, Any] = dict(_UNITS) if kind is Duration else dict(_SIZES)
+    example = "'30s'" if kind is Duration else "'512MB'"
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18:
+        return kind(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value) if isinstance(value, str) else None
+    if not found or found[2] not in units:
+        raise ValueError(f"Expected a number or text such as {example}")
+    return kind(float(found[1]) * units[found[2]])
+
+
+def _explain(error: str, data: Any, kind: Any, prefix: str) -> str:
+    """msgspec's message, with the path as it stands in the file, what was found, and the nearest key."""
+    said, _, place = error.partition(" - at `$")
+    keys = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", place)
+    for key in keys:
+        kind = _field_type(kind, key)
+        data = data.get(key) if isinstance(data, dict) else None
+    path = ".".join(filter(None, [prefix, *keys]))
+    if unknown := re.search(r"unknown field `(.+)`", said):
+        known = [f.name for f in msgspec.structs.fields(kind)] if kind else []
+        return f"{'.'.join(filter(None, [path, unknown[1]]))}: there is no such key{did_you_mean(unknown[1], known)}"
+    return f"{path}: {said[:1].lower()}{said[1:]}, got {data!r}"
+
+
+def _field_type(kind: Any, key: str) -> Any:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return None
+    found = next((f.type for f in msgspec.structs.fields(kind) if f.name == key), None)
+    return get_args(found)[0] if get_origin(found) is Annotated else found

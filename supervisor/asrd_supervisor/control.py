@@ -1,0 +1,110 @@
+"""The control socket: answered at once from what is known, however busy the workers are."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import zmq
+
+from asrd_protocol import messages as msg
+from asrd_protocol.codec import MAX_HEADER, Codec, Encoding, Unreadable, did_you_mean, encode
+from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.config import Config
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.supervisor import Supervisor
+from asrd_supervisor.report import snapshot
+from asrd_supervisor.sockets import Limits, Parcel, Router
+from asrd_supervisor.spool import Spool
+
+
+class Control:
+    """One ROUTER socket. Questions read the core; commands are events."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        core: Supervisor,
+        config: Config,
+        spool: Spool,
+        post: Callable[[ev.Event], None],
+    ) -> None:
+        self._loop = loop
+        self._core = core
+        self._config = config
+        self._spool = spool
+        self._post = post
+        self._started = loop.time()
+        self._codec: Codec[msg.ControlQuestion] = Codec(msg.ControlQuestion)
+        self.loop_lag = 0.0
+        """Seconds; kept up by the daemon's tick."""
+        self._router = Router(context, loop, address, self._on_parcel, Limits(max_frame=2 * MAX_HEADER))
+
+    def close(self) -> None:
+        """Stop listening; last answers get half a second to leave."""
+        self._router.close(linger_ms=500)
+
+    def _on_parcel(self, parcel: Parcel) -> None:
+        encoding, ref = Encoding.of(parcel.header), ""
+        answer: msg.ControlAnswer
+        try:
+            question = self._codec.decode(parcel.header)
+            ref = question.ref
+            answer = self._refuse_body(parcel) or self._answer(question)
+        except Unreadable as error:
+            answer, ref = msg.Refused(fault=error.fault), error.ref
+        header = encode(msgspec.structs.replace(answer, ref=ref), encoding)
+        self._router.send(parcel.identity, [header], delimiter=parcel.delimiter)
+
+    @staticmethod
+    def _refuse_body(parcel: Parcel) -> msg.Refused | None:
+        extra = parcel.surplus + (parcel.body is not None)
+        if not extra:
+            return None
+        said = f"a question on the control socket is one frame; this one has {extra} more"
+        return msg.Refused(fault=Fault.of(Code.TOO_MANY_FRAMES, said))
+
+    def _answer(self, question: msg.ControlQuestion) -> msg.ControlAnswer:
+        now = self._loop.time()
+        match question:
+            case msg.Health():
+                return snapshot.health(self._core, now - self._started, self._config.audio.max_body)
+            case msg.Stats():
+                return snapshot.stats(self._core, now - self._started, self.loop_lag)
+            case msg.Workers():
+                return snapshot.workers(self._core, now)
+            case msg.Jobs(limit=limit):
+                return snapshot.jobs(self._core, now, self._spool.reports, limit)
+            case msg.Pools():
+                return snapshot.pools(self._core, self._config)
+            case _:
+                return self._command(question)
+
+    def _command(self, command: msg.Recycle | msg.Drain | msg.Stop) -> msg.Done | msg.Refused:
+        match command:
+            case msg.Recycle():
+                return self._recycle(command)
+            case msg.Drain(resume=resume):
+                self._post(ev.DrainRequested(resume))
+                return msg.Done(message="new jobs are taken again" if resume else "new jobs are refused")
+            case msg.Stop(now=now):
+                self._post(ev.StopRequested(now))
+                return msg.Done(message="stopping at once" if now else "finishing accepted jobs, then stopping")
+
+    def _recycle(self, command: msg.Recycle) -> msg.Done | msg.Refused:
+        pools = self._core.pools
+        if command.pool and command.pool not in pools:
+            hint = did_you_mean(command.pool, pools)
+            return msg.Refused(fault=Fault.of(Code.UNKNOWN_POOL, f"there is no pool {command.pool!r}{hint}"))
+        if command.seat is None:
+            self._post(ev.RecycleRequested(command.pool))
+            return msg.Done(message="replacing all workers, one after the other")
+        known = {str(slot.seat): slot.seat for pool in pools.values() for slot in pool.slots if slot.live}
+        seat: Seat | None = known.get(command.seat)
+        if seat is None:
+            hint = did_you_mean(command.seat, known)
+            return msg.Refused(fault=Fault.of(Code.UNKNOWN_SEAT, f"there is no worker {command.seat!r}{hint}"))
+        self._post(ev.RecycleRequested(seat.pool, seat.slot))
+        return msg.Done(message=f"replacing {seat}")

@@ -1,0 +1,125 @@
+"""What to do, in the imperative. The shell performs them in order; none of them answers, what follows is an event."""
+
+from typing import Any
+
+import msgspec
+
+from asrd_protocol.exits import Exit
+from asrd_protocol.faults import Fault
+from asrd_protocol.model import Run
+from asrd_supervisor.core.plan import Job
+from asrd_supervisor.core.seats import Seat
+
+
+class Action(msgspec.Struct, frozen=True):
+    """The base of all actions."""
+
+
+class Persist(Action, frozen=True):
+    """Store the job; ``JobPersisted`` follows."""
+
+    job: str
+
+
+class Accept(Action, frozen=True):
+    """Tell the client that its job is stored."""
+
+    job: str
+    ahead: int
+
+
+class Refuse(Action, frozen=True):
+    """Tell the client that its job is not taken, and forget it."""
+
+    job: str
+    fault: Fault
+
+
+class Relay(Action, frozen=True):
+    """Pass progress, and maybe a segment, to whoever follows the job."""
+
+    job: str
+    done: float
+    duration: float
+    attempt: int
+    index: int | None = None
+    body: Any = None
+
+
+class Deliver(Action, frozen=True):
+    """Store the result, tell whoever waits for it, drop the audio."""
+
+    job: Job
+    run: Run
+    body: Any
+
+
+class Fail(Action, frozen=True):
+    """Store the fault, tell whoever waits for it, drop the audio."""
+
+    job: Job
+    fault: Fault
+
+
+class Spawn(Action, frozen=True):
+    """Start the process of a seat."""
+
+    seat: Seat
+
+
+class SendLoad(Action, frozen=True):
+    """Tell the worker which engine to load."""
+
+    seat: Seat
+
+
+class SendStep(Action, frozen=True):
+    """Give the worker a step of a job."""
+
+    seat: Seat
+    attempt: int
+    job: str
+
+
+class SendCancel(Action, frozen=True):
+    """Ask the worker to give its step up at the next segment."""
+
+    seat: Seat
+    attempt: int
+
+
+class SendStop(Action, frozen=True):
+    """Ask the worker to leave."""
+
+    seat: Seat
+
+
+class Kill(Action, frozen=True):
+    """End the process of a seat; ``dump``: by SIGABRT, so that it leaves its stack in the log."""
+
+    seat: Seat
+    dump: bool
+
+
+class SetTimer(Action, frozen=True):
+    """``TimerFired`` with these fields after ``delay`` seconds; takes the place of the slot's last one of its kind."""
+
+    pool: str
+    slot: int
+    kind: str
+    number: int
+    delay: float
+
+
+class Announce(Action, frozen=True):
+    """Log it and publish it."""
+
+    topic: str
+    fields: dict[str, Any]
+
+
+class Leave(Action, frozen=True):
+    """End the daemon."""
+
+    code: Exit
+    message: str

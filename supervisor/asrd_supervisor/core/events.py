@@ -1,0 +1,254 @@
+"""What happened, in the past tense. Events come from the shell, or from one part of the core to its sibling."""
+
+from typing import Any
+
+import msgspec
+
+from asrd_protocol.faults import Fault
+from asrd_protocol.model import Timings, Work
+from asrd_supervisor.core.seats import Seat
+
+
+class Event(msgspec.Struct, frozen=True):
+    """The base of all events."""
+
+
+# --- from clients and operators ---------------------------------------------------------------------------------------
+
+
+class JobSubmitted(Event, frozen=True):
+    """A client wants a transcript."""
+
+    job: str
+    pool: str | None
+    size: int
+    """Bytes of audio."""
+
+
+class JobPersisted(Event, frozen=True):
+    """The job is stored: it may be accepted."""
+
+    job: str
+
+
+class CancelRequested(Event, frozen=True):
+    """A client does not want the job any more."""
+
+    job: str
+
+
+class RecycleRequested(Event, frozen=True):
+    """An operator wants fresh workers: one, those of a pool, or all."""
+
+    pool: str | None = None
+    slot: int | None = None
+
+
+class DrainRequested(Event, frozen=True):
+    """No new jobs from now on, or again."""
+
+    resume: bool = False
+
+
+class StopRequested(Event, frozen=True):
+    """The daemon shall finish what it has and leave; ``now``: without finishing."""
+
+    now: bool = False
+
+
+# --- from workers -----------------------------------------------------------------------------------------------------
+
+
+class WorkerEvent(Event, frozen=True):
+    """Something a worker did. A former generation's events are stale."""
+
+    seat: Seat
+
+
+class WorkerGreeted(WorkerEvent, frozen=True):
+    """The process has spoken."""
+
+    pid: int
+
+
+class WorkerWarmed(WorkerEvent, frozen=True):
+    """The model is loaded and has decoded something."""
+
+    load_s: float = 0.0
+    warm_up_s: float = 0.0
+
+
+class LoadFaulted(WorkerEvent, frozen=True):
+    """The engine could not be loaded; the exit follows."""
+
+    fault: Fault
+
+
+class WorkerBroke(WorkerEvent, frozen=True):
+    """The worker said what cannot be understood."""
+
+    what: str
+
+
+class WorkerExited(WorkerEvent, frozen=True):
+    """The process is gone."""
+
+    how: str
+    """``SIGKILL``, ``exit 3``, ..."""
+    hopeless: bool = False
+    """It said by its exit code that another start cannot help."""
+    log_tail: tuple[str, ...] = ()
+
+
+class StepProgressed(WorkerEvent, frozen=True):
+    """The compute thread has come so far, in seconds of audio."""
+
+    attempt: int
+    done: float
+    duration: float
+
+
+class SegmentDecoded(WorkerEvent, frozen=True):
+    """A segment; its bytes are carried and never opened."""
+
+    attempt: int
+    index: int
+    done: float
+    body: Any
+
+
+class StepFinished(WorkerEvent, frozen=True):
+    """The step is done; its bytes are carried and never opened."""
+
+    attempt: int
+    timings: Timings
+    work: Work
+    body: Any
+
+
+class StepFaulted(WorkerEvent, frozen=True):
+    """The worker lives and the step has no result."""
+
+    attempt: int
+    fault: Fault
+    leave: bool = False
+
+
+# --- from the clock ---------------------------------------------------------------------------------------------------
+
+
+class TimerFired(Event, frozen=True):
+    """A timer that an action has set. ``number`` tells a stale one."""
+
+    pool: str
+    """Empty for the daemon's own."""
+    slot: int
+    kind: str
+    number: int
+
+
+# --- between the parts of the core ------------------------------------------------------------------------------------
+
+
+class StepQueued(Event, frozen=True):
+    """A step wants a worker; ``again`` puts it in front."""
+
+    step: "StepRef"
+    again: bool = False
+
+
+class StepRef(msgspec.Struct, frozen=True):
+    """A step as the pool sees it."""
+
+    job: str
+    index: int
+    pool: str
+    size: int = 0
+    avoid: str = ""
+    """The seat that failed it the last time."""
+
+
+class StepWithdrawn(Event, frozen=True):
+    """Nobody wants the step any more."""
+
+    step: StepRef
+
+
+class StepStarted(Event, frozen=True):
+    """A worker has it."""
+
+    step: StepRef
+    seat: Seat
+    attempt: int
+
+
+class StepMoved(Event, frozen=True):
+    """A worker has come so far with it, in seconds of audio."""
+
+    step: StepRef
+    done: float
+    duration: float
+    index: int | None = None
+    body: Any = None
+
+
+class StepEnded(Event, frozen=True):
+    """The pool is through with it, for better or worse."""
+
+    step: StepRef
+    outcome: "Outcome"
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A result."""
+
+    seat: Seat
+    timings: Timings
+    work: Work
+    job_index: int
+    uptime: float
+    body: Any
+
+
+class Faulted(msgspec.Struct, frozen=True):
+    """No result, from a worker that lives."""
+
+    seat: Seat
+    fault: Fault
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The worker died of it, or with it."""
+
+    seat: Seat
+    how: str
+    hung: bool
+    log_tail: tuple[str, ...] = ()
+
+
+class Withdrawn(msgspec.Struct, frozen=True):
+    """It was cancelled before it had a result."""
+
+    seat: Seat | None = None
+
+
+class Unserved(msgspec.Struct, frozen=True):
+    """The pool has no worker and will not get one."""
+
+    fault: Fault
+
+
+Outcome = Finished | Faulted | Lost | Withdrawn | Unserved
+
+
+class PoolClosed(Event, frozen=True):
+    """The pool shall empty its seats; ``hurry``: without waiting for steps."""
+
+    pool: str
+    hurry: bool
+
+
+class PoolEmptied(Event, frozen=True):
+    """The last worker of a closed pool is gone."""
+
+    pool: str

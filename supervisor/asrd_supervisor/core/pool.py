@@ -1,0 +1,265 @@
+"""The slots of one engine configuration: who gets which step, who is started, replaced and given up.
+
+Every event that concerns a worker ends in two questions that are asked in one place each: who works next
+(:meth:`Pool._dispatch`), and who sits where (:class:`~asrd_supervisor.core.staffing.Staffing`).
+"""
+
+import random
+from collections import Counter
+
+from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.backlog import Backlog
+from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.staffing import Staffing
+
+Out = list[do.Action | ev.Event]
+
+WANTED_KILLS = frozenset({"retired", "shut down"})
+"""Kills that are no deaths: the worker was not needed any more."""
+
+
+class Pool:
+    """One pool. State changes in :meth:`handle` only."""
+
+    def __init__(self, policy: PoolPolicy, rng: random.Random) -> None:
+        seats = policy.workers + (1 if policy.start_first else 0)
+        self.policy = policy
+        self.slots = [Slot(policy, index, rng) for index in range(seats)]
+        self.backlog = Backlog()
+        self.staffing = Staffing(policy, self.slots)
+        self.deaths: Counter[str] = Counter()
+        self.stale = 0
+        self.job_seconds = 0.0
+        """Smoothed wall time of a step; 0 until there was one."""
+        self._attempts = 0
+        self._turn = 0
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.policy.name
+
+    @property
+    def ready(self) -> int:
+        """Workers that are warm and there to stay."""
+        return sum(slot.ready for slot in self.slots)
+
+    @property
+    def unavailable(self) -> bool:
+        """No worker, and none on its way: every seat in use has failed."""
+        used = [slot for slot in self.slots if slot.state is not State.VACANT]
+        return bool(used) and all(slot.state is State.FAILED for slot in used)
+
+    @property
+    def hopeless(self) -> bool:
+        """Unavailable, and another start cannot help."""
+        return self.unavailable and all(slot.hopeless for slot in self.slots if slot.state is State.FAILED)
+
+    def room_in(self) -> float:
+        """Seconds until about a tenth of the queue has been worked off, at the pace so far."""
+        pace = (self.job_seconds or 1.0) / max(1, self.ready)
+        return max(1.0, round(pace * max(1.0, len(self.backlog) / 10), 1))
+
+    # --- the one entry ------------------------------------------------------------------------------------------------
+
+    def handle(self, now: float, event: ev.Event) -> Out:
+        """Take one event in; the actions and the events for siblings that follow from it."""
+        out = self._react(now, event)
+        out += self.staffing.reconcile(now)
+        out += self._dispatch(now)
+        out += self._turn_away()
+        self.staffing.note_ready(self.ready)
+        if self.staffing.just_emptied():
+            out.append(ev.PoolEmptied(self.name))
+        return out
+
+    def _react(self, now: float, event: ev.Event) -> Out:
+        match event:
+            case ev.StepQueued(step, again):
+                self.backlog.push(step, front=again)
+                return []
+            case ev.StepWithdrawn(step):
+                return self._withdraw(step)
+            case ev.WorkerEvent():
+                return self._react_to_worker(now, event)
+            case ev.TimerFired():
+                return self._react_to_timer(now, event)
+            case ev.RecycleRequested():
+                return list(self.staffing.request(now, event.slot))
+            case ev.PoolClosed():
+                return [*self.staffing.close(now, hurry=event.hurry)]
+            case _:
+                return []
+
+    # --- workers ------------------------------------------------------------------------------------------------------
+
+    def _react_to_worker(self, now: float, event: ev.WorkerEvent) -> Out:
+        slot = self._occupied(event)
+        if slot is None:
+            self.stale += 1
+            return []
+        match event:
+            case ev.WorkerGreeted():
+                slot.pid = event.pid
+                return [*slot.apply(Input.HELLO, now)]
+            case ev.WorkerWarmed():
+                return self._warmed(now, slot, event)
+            case ev.LoadFaulted():
+                slot.last_fault = event.fault.message
+                return []
+            case ev.WorkerBroke():
+                return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
+            case ev.WorkerExited():
+                return self._exited(now, slot, event)
+            case _:
+                return self._react_to_step(now, slot, event)
+
+    def _occupied(self, event: ev.WorkerEvent) -> Slot | None:
+        """The slot whose present worker the event is about."""
+        index = event.seat.slot
+        if index >= len(self.slots):
+            return None
+        slot = self.slots[index]
+        return slot if slot.generation == event.seat.generation and slot.live else None
+
+    def _warmed(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> Out:
+        out: Out = [*slot.apply(Input.READY, now)]
+        if slot.state is State.IDLE:
+            fields = {"seat": str(slot.seat), "pid": slot.pid, "load_s": event.load_s, "warm_up_s": event.warm_up_s}
+            out.append(do.Announce("worker.ready", {**fields, "start_s": round(slot.age(now), 3)}))
+        return out
+
+    def _exited(self, now: float, slot: Slot, event: ev.WorkerExited) -> Out:
+        step, seat = slot.task, slot.seat
+        hung = slot.kill_reason == "busy deadline"
+        how = slot.kill_reason or event.how
+        out: Out = [*slot.apply(Input.EXIT, now)]
+        if slot.state is State.BACKOFF and how not in WANTED_KILLS:
+            slot.hopeless = event.hopeless
+            slot.last_fault = slot.last_fault or how
+            self.deaths[how] += 1
+            fields = {"seat": str(seat), "how": how, "fault": slot.last_fault, "job": step.job if step else None}
+            out.append(do.Announce("worker.died", {**fields, "log_tail": list(event.log_tail)}))
+        else:
+            out.append(do.Announce("worker.left", {"seat": str(seat), "how": how}))
+        if slot.state is State.BACKOFF:
+            out += slot.back_off(now)
+        slot.task = None
+        if step is not None:
+            cancelled = slot.cancelling
+            lost = ev.Lost(seat, how, hung, event.log_tail)
+            out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
+        return out
+
+    # --- steps in work ------------------------------------------------------------------------------------------------
+
+    def _react_to_step(self, now: float, slot: Slot, event: ev.WorkerEvent) -> Out:
+        if slot.state is State.KILLING:
+            return []
+        if slot.task is None or getattr(event, "attempt", None) != slot.attempt:
+            return [*slot.apply(Input.BROKEN, now, "breach: it spoke of a step that it does not have")]
+        match event:
+            case ev.StepProgressed():
+                return [*self._extend(now, slot, event), ev.StepMoved(slot.task, event.done, event.duration)]
+            case ev.SegmentDecoded():
+                return [ev.StepMoved(slot.task, event.done, 0.0, event.index, event.body)]
+            case ev.StepFinished():
+                return self._finished(now, slot, event)
+            case ev.StepFaulted():
+                return self._faulted(now, slot, event)
+            case _:
+                return []
+
+    def _extend(self, now: float, slot: Slot, event: ev.StepProgressed) -> Out:
+        """The first progress tells how long the audio is, and so how long the step may take."""
+        limit = self.policy.deadlines.busy_factor * event.duration
+        if event.done > 0 or slot.cancelling or limit <= self.policy.deadlines.busy_floor:
+            return []
+        return [slot.arm(slot.started_at + limit - now)]
+
+    def _finished(self, now: float, slot: Slot, event: ev.StepFinished) -> Out:
+        step = self._close_step(now, slot)
+        outcome = ev.Finished(slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body)
+        return [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
+
+    def _faulted(self, now: float, slot: Slot, event: ev.StepFaulted) -> Out:
+        cancelled = slot.cancelling and event.fault.code is Code.CANCELLED
+        step = self._close_step(now, slot)
+        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault)
+        out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
+        if event.leave:
+            out += self.staffing.dismiss(now, slot, str(event.fault.code))
+        return out
+
+    def _close_step(self, now: float, slot: Slot) -> ev.StepRef:
+        assert slot.task is not None
+        step, slot.task, slot.cancelling = slot.task, None, False
+        slot.jobs_done += 1
+        took = now - slot.started_at
+        self.job_seconds = took if not self.job_seconds else 0.8 * self.job_seconds + 0.2 * took
+        return step
+
+    def _withdraw(self, step: ev.StepRef) -> Out:
+        if self.backlog.remove(step.job, step.index):
+            return [ev.StepEnded(step, ev.Withdrawn())]
+        for slot in self.slots:
+            if slot.task is None or slot.cancelling or slot.state is State.KILLING:
+                continue
+            if (slot.task.job, slot.task.index) == (step.job, step.index):
+                slot.cancelling = True
+                return [do.SendCancel(slot.seat, slot.attempt), slot.arm(self.policy.deadlines.cancel)]
+        return []
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _react_to_timer(self, now: float, event: ev.TimerFired) -> Out:
+        slot = self.slots[event.slot]
+        if event.kind != "state" or event.number != slot.timer:
+            return []  # an age timer has done its work by waking the rules up
+        match slot.state:
+            case State.BACKOFF:
+                return [*slot.apply(Input.DELAY_OVER if self.staffing.wanted(slot) else Input.RETIRE, now)]
+            case State.FAILED:
+                return [*slot.apply(Input.REVIVE if self.staffing.wanted(slot) else Input.RETIRE, now)]
+            case State.BUSY | State.DRAINING:
+                return [*slot.apply(Input.DEADLINE, now, "cancel" if slot.cancelling else "busy deadline")]
+            case _:
+                return [*slot.apply(Input.DEADLINE, now, f"{slot.state} deadline")]
+
+    # --- who works next -----------------------------------------------------------------------------------------------
+
+    def _dispatch(self, now: float) -> Out:
+        out: Out = []
+        while (step := self.backlog.head()) is not None and (slot := self._next_idle(step.avoid)) is not None:
+            self.backlog.pop()
+            self._attempts += 1
+            self._turn = slot.index + 1
+            slot.task, slot.attempt, slot.started_at, slot.cancelling = step, self._attempts, now, False
+            out += slot.apply(Input.ASSIGN, now)
+            out += [do.SendStep(slot.seat, slot.attempt, step.job), ev.StepStarted(step, slot.seat, slot.attempt)]
+        return out
+
+    def _next_idle(self, avoid: str) -> Slot | None:
+        """Round-robin over the idle ones; the worker that just failed the step only when there is no other."""
+        count = len(self.slots)
+        turn = [self.slots[(self._turn + i) % count] for i in range(count)]
+        others = any(slot.ready and str(slot.seat) != avoid for slot in turn)
+        idle = (s for s in turn if s.state is State.IDLE and not (others and avoid and str(s.seat) == avoid))
+        return next(idle, None)
+
+    def _turn_away(self) -> Out:
+        """Nobody will ever work: say so now instead of letting callers wait."""
+        if not self.hopeless or not len(self.backlog):
+            return []
+        fault = self.unavailable_fault()
+        return [ev.StepEnded(step, ev.Unserved(fault)) for step in self.backlog.clear()]
+
+    def unavailable_fault(self) -> Fault:
+        """Why the pool takes no work, with the last thing that its workers said."""
+        reason = next((slot.last_fault for slot in self.slots if slot.last_fault), "no worker could be started")
+        said = f"the pool {self.name!r} has no worker: {reason}"
+        return Fault.of(Code.ENGINE_UNAVAILABLE, said, retry_after=None if self.hopeless else 30.0)

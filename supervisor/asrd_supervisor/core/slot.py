@@ -1,0 +1,149 @@
+"""One slot of a pool: it applies the table of the life-cycle and says what entering a state asks of the world."""
+
+import random
+from collections import deque
+
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core.events import StepRef
+from asrd_supervisor.core.lifecycle import LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
+from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.recycle import limit_of
+from asrd_supervisor.core.restarts import Restarts
+from asrd_supervisor.core.seats import Seat
+
+
+class Slot:
+    """A seat with a state. Its generation counts the workers that sat here."""
+
+    def __init__(self, policy: PoolPolicy, index: int, rng: random.Random) -> None:
+        self._policy = policy
+        self._rng = rng
+        self._restarts = Restarts(policy.restarts, rng)
+        self._history: deque[str] = deque(maxlen=20)
+        self.index = index
+        self.generation = 0
+        self.state = State.VACANT
+        self.timer = 0
+        self.hopeless = False
+        self.last_fault = ""
+        self._fresh(0.0)
+
+    def _fresh(self, now: float) -> None:
+        """Nothing is known of the new worker yet."""
+        self.pid: int | None = None
+        self.since = now
+        self.ready_at: float | None = None
+        self.jobs_done = 0
+        self.limit = 0
+        self.requested = False
+        self.task: StepRef | None = None
+        self.attempt = 0
+        self.started_at = 0.0
+        self.cancelling = False
+        self.kill_reason = ""
+        self.asked = False
+
+    @property
+    def seat(self) -> Seat:
+        """The name of the worker that sits here, or sat here last."""
+        return Seat(self._policy.name, self.index, self.generation)
+
+    @property
+    def ready(self) -> bool:
+        """Warm and there to stay."""
+        return self.state in READY_STATES
+
+    @property
+    def live(self) -> bool:
+        """There is a process."""
+        return self.state in LIVE_STATES
+
+    def age(self, now: float) -> float:
+        """Seconds since the worker was spawned."""
+        return now - self.since
+
+    # --- moves --------------------------------------------------------------------------------------------------------
+
+    def apply(self, what: Input, now: float, why: str = "") -> list[do.Action]:
+        """Move by the table.
+
+        Raises:
+            Bug: when the table says that this cannot happen; the slot's recent history is in the message.
+        """
+        cell = step(self.state, what)
+        self._history.append(f"{self.seat} {self.state} --{what}--> {cell}")
+        match cell:
+            case Cell.IGNORED:
+                return []
+            case Cell.BREACH:
+                return self.apply(Input.BROKEN, now, f"breach: {what} while {self.state}")
+            case Cell.BUG:
+                raise Bug("; ".join(self._history))
+            case _:
+                return self._enter(State(cell), now, why)
+
+    def _enter(self, state: State, now: float, why: str) -> list[do.Action]:
+        left, self.state = self.state, state
+        if state is not State.DRAINING:  # the deadline of the step stands while it drains
+            self.timer += 1
+        deadlines = self._policy.deadlines
+        match state:
+            case State.STARTING:
+                return self._seat_a_worker(now)
+            case State.WARMING:
+                return [do.SendLoad(self.seat), self.arm(deadlines.warm_up)]
+            case State.IDLE if left is State.WARMING:
+                return self._warmed(now)
+            case State.BUSY:
+                return [self.arm(deadlines.busy_floor)]
+            case State.STOPPING:
+                return [do.SendStop(self.seat), self.arm(deadlines.stop)]
+            case State.KILLING:
+                return self._kill(left, why)
+            case State.BACKOFF:
+                return []  # the pool decides on the delay: it knows who asked for the exit
+            case State.FAILED:
+                return [] if self.hopeless else [self.arm(self._policy.restarts.revive)]
+            case _:
+                return []
+
+    def _seat_a_worker(self, now: float) -> list[do.Action]:
+        self.generation += 1
+        self._fresh(now)
+        policy = self._policy
+        self.limit = limit_of(self.index, self.generation, policy.workers, policy.recycle, self._rng)
+        return [do.Spawn(self.seat), self.arm(policy.deadlines.start)]
+
+    def _warmed(self, now: float) -> list[do.Action]:
+        self.ready_at = now
+        self.last_fault = ""
+        age = self._policy.recycle.max_age
+        return [do.SetTimer(self._policy.name, self.index, "age", self.generation, age)] if age else []
+
+    def _kill(self, left: State, why: str) -> list[do.Action]:
+        again = left is State.KILLING
+        self.kill_reason = self.kill_reason or why
+        self.asked = self.asked or self.cancelling or why == "retired"
+        dump = left in (State.BUSY, State.DRAINING, State.WARMING) and not self.asked and not again
+        return [do.Kill(self.seat, dump), self.arm(self._policy.deadlines.kill)]
+
+    def arm(self, delay: float) -> do.SetTimer:
+        """The timer of the state; the one before it is stale from now on."""
+        self.timer += 1
+        return do.SetTimer(self._policy.name, self.index, "state", self.timer, max(0.0, delay))
+
+    # --- after an exit ------------------------------------------------------------------------------------------------
+
+    def back_off(self, now: float) -> list[do.Action]:
+        """From BACKOFF: the timer until the next start, or FAILED when there were too many deaths."""
+        if self.hopeless:
+            return self.apply(Input.GIVE_UP, now)
+        if self.asked:
+            return [self.arm(0.0)]
+        delay = self._restarts.died(now, booting=self.ready_at is None)
+        return self.apply(Input.GIVE_UP, now) if delay is None else [self.arm(delay)]
+
+    def forgive(self) -> None:
+        """Another try is wanted: deaths count from zero, and a configuration may have been mended."""
+        self._restarts.forgive()
+        self.hopeless = False

@@ -1,0 +1,140 @@
+"""Who sits where: how many workers a pool starts, and the replacement of healthy ones without a gap.
+
+With start-first there is one seat more than workers. To replace a worker, the spare seat gets its successor; only when
+that one is warm the old one is retired, and its seat is the next spare. So at most one worker of a pool retires at a
+time, and the number of ready workers never falls below the number wanted.
+"""
+
+from collections import Counter
+
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
+from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.recycle import Facts, Verdict, judge
+from asrd_supervisor.core.slot import Slot
+
+_UNSETTLED = {State.STARTING, State.WARMING, State.KILLING, State.BACKOFF, State.FAILED, *LEAVING_STATES}
+
+
+class Staffing:
+    """Starts, recycles and closes the slots of one pool."""
+
+    def __init__(self, policy: PoolPolicy, slots: list[Slot]) -> None:
+        self._policy = policy
+        self._slots = slots
+        self._condemned: tuple[Slot, int, Verdict] | None = None
+        self._closing = False
+        self._emptied = False
+        self.recycles: Counter[str] = Counter()
+        self.least_ready: int | None = None
+        """The smallest number of ready workers since the pool was first fully staffed; None before."""
+
+    @property
+    def closing(self) -> bool:
+        """The pool is being emptied."""
+        return self._closing
+
+    def note_ready(self, ready: int) -> None:
+        """Keep the low-water mark."""
+        if self._closing or (self.least_ready is None and ready < self._policy.workers):
+            return
+        self.least_ready = ready if self.least_ready is None else min(self.least_ready, ready)
+
+    # --- what is asked of it ------------------------------------------------------------------------------------------
+
+    def request(self, now: float, index: int | None) -> list[do.Action]:
+        """An operator wants one worker, or all, replaced; failed seats get another try."""
+        actions: list[do.Action] = []
+        for slot in self._slots:
+            if index is not None and slot.index != index:
+                continue
+            slot.requested = slot.ready
+            if slot.state is State.FAILED:
+                slot.forgive()
+                actions += slot.apply(Input.REVIVE, now)
+        return actions
+
+    def dismiss(self, now: float, slot: Slot, reason: str) -> list[do.Action]:
+        """Retire a worker at once, warm replacement or not: it is not to be trusted with another step."""
+        self.recycles[reason] += 1
+        said = do.Announce("worker.recycled", {"seat": str(slot.seat), "reason": reason, "numbers": {}})
+        return [said, *slot.apply(Input.RETIRE, now)]
+
+    def close(self, now: float, *, hurry: bool) -> list[do.Action]:
+        """Empty all seats; with ``hurry`` those too that have a step."""
+        self._closing, self._condemned = True, None
+        actions: list[do.Action] = []
+        for slot in self._slots:
+            actions += slot.apply(Input.RETIRE, now, "retired")
+            if hurry and slot.state is State.DRAINING:
+                slot.asked = True
+                actions += slot.apply(Input.DEADLINE, now, "shut down")
+        return actions
+
+    def just_emptied(self) -> bool:
+        """True once, when the last seat of a closing pool has become vacant."""
+        if self._emptied or not self._closing or any(slot.state is not State.VACANT for slot in self._slots):
+            return False
+        self._emptied = True
+        return True
+
+    # --- what it does by itself ---------------------------------------------------------------------------------------
+
+    def reconcile(self, now: float) -> list[do.Action]:
+        """Bring the seats to what is wanted."""
+        if self._closing:
+            return [a for s in self._slots if s.state is State.BACKOFF for a in s.apply(Input.RETIRE, now)]
+        self._reconsider()
+        actions = self._condemn(now)
+        actions += self._replace(now)
+        actions += self._fill(now)
+        return actions
+
+    def wanted(self, slot: Slot) -> bool:
+        """Whether the seat of a worker that is gone shall be taken again."""
+        return not self._closing and self._standing() <= self._target()
+
+    def _target(self) -> int:
+        return self._policy.workers + (1 if self._condemned and self._policy.start_first else 0)
+
+    def _standing(self) -> int:
+        """Seats that count as taken: all but the vacant ones and those whose worker is on its way out."""
+        return sum(slot.state is not State.VACANT and slot.state not in LEAVING_STATES for slot in self._slots)
+
+    def _reconsider(self) -> None:
+        """A condemned worker that died by itself needs no retirement any more."""
+        if self._condemned and (self._condemned[0].generation != self._condemned[1] or not self._condemned[0].ready):
+            self._condemned = None
+
+    def _condemn(self, now: float) -> list[do.Action]:
+        """Choose the next worker to be replaced: one at a time, and only while everything else is settled."""
+        if self._condemned or any(slot.state in _UNSETTLED for slot in self._slots):
+            return []
+        for slot in sorted(self._slots, key=lambda s: s.since):
+            facts = Facts(slot.jobs_done, slot.limit, slot.age(now), slot.requested)
+            if slot.ready and (verdict := judge(facts, self._policy.recycle)):
+                self._condemned = (slot, slot.generation, verdict)
+                numbers = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
+                return [do.Announce("worker.recycling", numbers)]
+        return []
+
+    def _replace(self, now: float) -> list[do.Action]:
+        """Retire the condemned worker as soon as nobody misses it."""
+        if not self._condemned:
+            return []
+        slot, _, verdict = self._condemned
+        if self._policy.start_first and sum(s.ready for s in self._slots) <= self._policy.workers:
+            return []
+        self._condemned = None
+        self.recycles[verdict.reason] += 1
+        fields = {"seat": str(slot.seat), "reason": verdict.reason, "jobs_done": slot.jobs_done}
+        said = do.Announce("worker.recycled", {**fields, "numbers": verdict.numbers, "age_s": round(slot.age(now), 1)})
+        return [said, *slot.apply(Input.RETIRE, now)]
+
+    def _fill(self, now: float) -> list[do.Action]:
+        actions: list[do.Action] = []
+        for slot in self._slots:
+            if slot.state is State.VACANT and self._standing() < self._target():
+                actions += slot.apply(Input.START, now)
+                actions.append(do.Announce("worker.starting", {"seat": str(slot.seat)}))
+        return actions

@@ -1,0 +1,158 @@
+"""The whole of the daemon's decisions behind one entry: jobs and pools, each the sibling of the other.
+
+A part answers an event with actions for the world and with events for its siblings. The events go round until none is
+left; the actions come out in order.
+"""
+
+import random
+from collections import deque
+
+import msgspec
+
+from asrd_protocol.exits import Exit
+from asrd_protocol.messages import Status
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.jobs import Jobs
+from asrd_supervisor.core.lifecycle import State
+from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy, RetryPolicy
+from asrd_supervisor.core.pool import Out, Pool
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the core decides by."""
+
+    pools: list[PoolPolicy]
+    default_pool: str
+    queue: QueuePolicy = QueuePolicy()
+    retries: RetryPolicy = RetryPolicy()
+    drain_timeout: float = 60.0
+
+
+class Supervisor:
+    """The state of the daemon. Only :meth:`handle` changes it, and only the owner task calls it."""
+
+    def __init__(self, policy: Policy, rng: random.Random) -> None:
+        self._policy = policy
+        self.pools = {p.name: Pool(p, rng) for p in policy.pools}
+        self.jobs = Jobs(self.pools, policy.default_pool, policy.queue, policy.retries)
+        self._drain_timer = 0
+        self._emptied: set[str] = set()
+        self._leaving: do.Leave | None = None
+
+    def start(self, now: float) -> list[do.Action]:
+        """The first actions: every pool takes its seats."""
+        return [a for pool in self.pools.values() for a in pool.staffing.reconcile(now)]
+
+    def handle(self, now: float, event: ev.Event) -> list[do.Action]:
+        """Take one event in; everything that is to be done because of it."""
+        actions: list[do.Action] = []
+        todo: deque[ev.Event] = deque([event])
+        while todo:
+            for thing in self._route(now, todo.popleft()):
+                if isinstance(thing, ev.Event):
+                    todo.append(thing)
+                else:
+                    actions.append(thing)
+            if not todo:
+                todo.extend(self._consider_leaving())
+        actions += self._leave_if_empty()
+        return actions
+
+    def _route(self, now: float, event: ev.Event) -> Out:
+        match event:
+            case ev.WorkerEvent(seat):
+                pool = self.pools.get(seat.pool)
+                return pool.handle(now, event) if pool else []
+            case ev.StepQueued(step) | ev.StepWithdrawn(step):
+                return self.pools[step.pool].handle(now, event)
+            case ev.TimerFired(pool="") | ev.StopRequested() | ev.PoolEmptied():
+                return self._route_own(event)
+            case ev.TimerFired() | ev.PoolClosed():
+                return self.pools[event.pool].handle(now, event)
+            case ev.RecycleRequested():
+                pools = [self.pools[event.pool]] if event.pool else list(self.pools.values())
+                return [thing for pool in pools for thing in pool.handle(now, event)]
+            case _:
+                return self.jobs.handle(now, event)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _route_own(self, event: ev.Event) -> Out:
+        match event:
+            case ev.PoolEmptied(pool):
+                self._emptied.add(pool)
+                return []
+            case ev.StopRequested(now=False) if not self.jobs.closing:
+                return self._begin_to_stop()
+            case ev.StopRequested(now=True):
+                return self._stop_now("told to stop at once")
+            case ev.TimerFired(number=number) if number == self._drain_timer:
+                return self._stop_now("the drain took too long")
+            case _:
+                return []
+
+    def _begin_to_stop(self) -> Out:
+        self.jobs.closing = True
+        self._leaving = do.Leave(Exit.OK, "stopped")
+        self._drain_timer += 1
+        timer = do.SetTimer("", 0, "drain", self._drain_timer, self._policy.drain_timeout)
+        return [do.Announce("daemon.stopping", {"jobs": len(self.jobs.active)}), timer]
+
+    def _stop_now(self, why: str) -> Out:
+        self.jobs.closing = True
+        self._leaving = self._leaving or do.Leave(Exit.OK, "stopped")
+        self._drain_timer += 1
+        said = do.Announce("daemon.hurrying", {"jobs": len(self.jobs.active), "why": why})
+        return [said, *self.jobs.give_up(), *(ev.PoolClosed(name, hurry=True) for name in self.pools)]
+
+    def _consider_leaving(self) -> list[ev.Event]:
+        """Close the pools when the last job has ended, or when no pool will ever work."""
+        open_pools = [name for name, pool in self.pools.items() if not pool.staffing.closing]
+        if not open_pools:
+            return []
+        if self._leaving is None and all(pool.hopeless for pool in self.pools.values()):
+            self.jobs.closing = True
+            fault = next(iter(self.pools.values())).unavailable_fault()
+            self._leaving = do.Leave(Exit.CONFIG, fault.message)
+        if self._leaving and not self.jobs.active:
+            return [ev.PoolClosed(name, hurry=False) for name in open_pools]
+        return []
+
+    def _leave_if_empty(self) -> list[do.Action]:
+        if self._leaving is None or self._emptied != set(self.pools):
+            return []
+        leave, self._leaving = self._leaving, None
+        self._emptied = set()
+        return [leave]
+
+    # --- what operators see -------------------------------------------------------------------------------------------
+
+    def status(self) -> tuple[Status, str]:
+        """One word and one sentence."""
+        if self.jobs.closing or self.jobs.draining:
+            return "draining", f"no new jobs are taken; {len(self.jobs.active)} are not done yet"
+        states = {name: pool_status(pool) for name, pool in self.pools.items()}
+        ready = sum(pool.ready for pool in self.pools.values())
+        total = sum(pool.policy.workers for pool in self.pools.values())
+        count = f"{ready} of {total} workers are ready"
+        for status in ("unavailable", "starting", "degraded"):
+            troubled = [name for name, (word, _) in states.items() if word == status]
+            if troubled and (status == "degraded" or len(troubled) == len(states)):
+                return status, f"{count}; {states[troubled[0]][1]}"
+        worst = next((why for word, why in states.values() if word != "ready"), "")
+        return ("degraded", f"{count}; {worst}") if worst else ("ready", count)
+
+
+def pool_status(pool: Pool) -> tuple[Status, str]:
+    """One word and one sentence on one pool."""
+    if pool.unavailable:
+        return "unavailable", pool.unavailable_fault().message
+    troubled = [slot for slot in pool.slots if slot.state in (State.BACKOFF, State.FAILED, State.KILLING)]
+    if pool.ready and not troubled:
+        return "ready", f"{pool.ready} of {pool.policy.workers} workers of {pool.name!r} are ready"
+    reason = next((slot.last_fault or slot.kill_reason for slot in troubled), "")
+    if pool.ready:
+        return "degraded", f"a worker of {pool.name!r} was lost: {reason}"
+    told = f" after: {reason}" if reason else ""
+    return "starting", f"no worker of {pool.name!r} is warm yet{told}"

@@ -1,0 +1,108 @@
+"""The runtime directory: made, locked for the life of the daemon, and left empty.
+
+Two daemons on one path would both bind: the second takes the first's clients silently. So a lock that the kernel
+drops with the process decides who may. Only its holder touches the sockets.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+from asrd_protocol.addresses import Addresses
+
+
+class GroundError(Exception):
+    """One sentence on why the runtime directory cannot be used."""
+
+
+class Taken(GroundError):
+    """Another daemon is here."""
+
+
+class Ground:
+    """A runtime directory that is ours.
+
+    Raises:
+        Taken: another daemon holds it.
+        GroundError: it cannot be made, is not ours, or its path is too long for a socket.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        if complaint := addresses.too_long():
+            raise GroundError(complaint)
+        directory = addresses.directory
+        self._made = not directory.exists()
+        try:
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _check_owner(directory)
+            self._lock = _lock(addresses.lock)
+            workers = directory / "workers"
+            workers.mkdir(mode=0o700, exist_ok=True)
+            workers.chmod(0o700)
+        except OSError as error:
+            raise GroundError(f"cannot use the runtime directory {directory}: {error.strerror}") from None
+        sweep(addresses)
+
+    @property
+    def lock_fd(self) -> int:
+        """The descriptor of the lock: whoever forks must close its copy."""
+        return self._lock
+
+    def leave(self) -> None:
+        """Remove everything of ours; the lock goes last."""
+        clear(self._addresses, remove_directory=self._made)
+        os.close(self._lock)
+
+    @property
+    def made(self) -> bool:
+        """Whether the directory was made by us."""
+        return self._made
+
+
+def sweep(addresses: Addresses) -> None:
+    """Remove sockets; the caller holds the lock."""
+    for address in (addresses.jobs, addresses.control, addresses.events, addresses.workers):
+        Path(address.removeprefix("ipc://")).unlink(missing_ok=True)
+
+
+def clear(addresses: Addresses, *, remove_directory: bool) -> None:
+    """Remove sockets, lock and, if it is empty, the directory; the caller holds the lock."""
+    with contextlib.suppress(OSError):
+        sweep(addresses)
+        (addresses.directory / "workers").rmdir()
+    addresses.lock.unlink(missing_ok=True)
+    if remove_directory:
+        with contextlib.suppress(OSError):  # somebody else keeps something here
+            addresses.directory.rmdir()
+
+
+def _check_owner(directory: Path) -> None:
+    found = directory.stat()
+    if found.st_uid != os.geteuid():
+        raise GroundError(f"the runtime directory {directory} belongs to user {found.st_uid}, not to us")
+    if found.st_mode & stat.S_IWOTH:
+        raise GroundError(f"everybody may write to the runtime directory {directory}; choose a private one")
+
+
+def _lock(path: Path) -> int:
+    """The descriptor of the locked file. A lock on a file that was just unlinked would be a lock on nothing."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            who = f" (process {holder})" if holder else ""
+            raise Taken(
+                f"another asrd daemon{who} serves {path.parent}; stop it with `asrd stop`, or use --runtime-dir"
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(fd).st_ino:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                return fd
+        os.close(fd)

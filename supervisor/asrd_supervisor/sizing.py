@@ -1,0 +1,126 @@
+"""What "auto" means on this machine: the device, the number of workers, their threads, the order of recycling."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from asrd_supervisor.config import Config, PoolConfig
+from asrd_supervisor.core.policy import Duration, PoolPolicy
+from asrd_supervisor.core.supervisor import Policy
+
+_MODEL_MB = {"tiny": 75, "base": 145, "small": 485, "medium": 1530, "large": 3090, "turbo": 1620, "distil": 1510}
+"""Weights of the named models on disk. Only the order of magnitude matters here."""
+
+_BASE_MB = 250
+"""Interpreter, libraries and buffers of a worker that holds a small model."""
+
+_MEMORY_SHARE = 0.6
+"""Of the memory that is free at start; the rest belongs to the page cache and to everybody else."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def resolve(config: Config, memory: int | None = None) -> Config:
+    """The configuration with every "auto" of its pools replaced by a figure.
+
+    Args:
+        memory: bytes that may be used; what the host has free by default.
+    """
+    free = psutil.virtual_memory().available if memory is None else memory
+    pools = {name: _resolve_pool(pool, int(free * _MEMORY_SHARE)) for name, pool in config.pools.items()}
+    return msgspec.structs.replace(config, pools=pools, default_pool=config.default_pool or next(iter(pools)))
+
+
+def policy(config: Config) -> Policy:
+    """What the core decides by, from a resolved configuration."""
+    return Policy(
+        pools=[_pool_policy(name, pool) for name, pool in config.pools.items()],
+        default_pool=config.default_pool,
+        queue=config.queue,
+        retries=config.retries,
+        drain_timeout=config.drain_timeout,
+    )
+
+
+def settings(pool: PoolConfig) -> dict[str, object]:
+    """What the engine of a resolved pool is told."""
+    return {
+        "model": pool.model,
+        "device": pool.device,
+        "device_index": pool.device_index,
+        "compute_type": pool.compute_type,
+        "threads": pool.threads,
+        "offline": pool.offline,
+        **pool.options,
+    }
+
+
+def warnings(config: Config) -> list[str]:
+    """What is odd in a resolved configuration but no reason to refuse it."""
+    found = []
+    for name, pool in config.pools.items():
+        if isinstance(pool.workers, int) and pool.device == "cpu" and pool.workers * pool.threads > cores():
+            found.append(
+                f"pools.{name}: {pool.workers} workers with {pool.threads} threads each are more than "
+                f"{cores()} cores; they will slow each other down"
+            )
+        if pool.recycle.max_age and pool.recycle.max_age < Duration(60):
+            found.append(f"pools.{name}.recycle.max_age: under a minute, workers mostly start and stop")
+    return found
+
+
+def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
+    device = pool.device
+    if device == "auto":
+        device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+    fit = max(1, memory // worker_bytes(pool.model))
+    automatic = min(cores(), fit) if device == "cpu" else 1
+    workers = automatic if isinstance(pool.workers, str) else pool.workers
+    order = pool.recycle.order
+    if order == "auto":
+        order = "start-first" if device == "cpu" and fit > workers else "stop-first"
+    return msgspec.structs.replace(
+        pool,
+        device=device,
+        workers=workers,
+        threads=pool.threads or max(1, cores() // workers),
+        compute_type=_compute_type(pool.compute_type, device),
+        recycle=msgspec.structs.replace(pool.recycle, order=order),
+    )
+
+
+def _compute_type(wanted: str, device: str) -> str:
+    """int8 is the fastest on a CPU and as accurate within noise; a CPU has no float16."""
+    if wanted == "default":
+        return "int8" if device == "cpu" else "float16"
+    if device == "cpu" and wanted in ("float16", "bfloat16", "int8_float16", "int8_bfloat16"):
+        return "int8" if wanted.startswith("int8") else "float32"
+    return wanted
+
+
+def worker_bytes(model: str) -> int:
+    """About what one worker with this model takes."""
+    path = Path(model)
+    if path.is_dir():
+        weights = sum(f.stat().st_size for f in path.iterdir() if f.is_file())
+    else:
+        name = Path(model).name.removeprefix("faster-whisper-")
+        weights = next((mb for key, mb in _MODEL_MB.items() if name.startswith(key)), 500) * 10**6
+    return _BASE_MB * 10**6 + 2 * weights
+
+
+def _pool_policy(name: str, pool: PoolConfig) -> PoolPolicy:
+    assert isinstance(pool.workers, int)
+    return PoolPolicy(
+        name=name,
+        workers=pool.workers,
+        start_first=pool.recycle.order == "start-first",
+        recycle=pool.recycle,
+        deadlines=pool.deadlines,
+        restarts=pool.restarts,
+    )

@@ -1,0 +1,126 @@
+"""A ROUTER socket that the event loop reads.
+
+pyzmq's asyncio sockets make a future for each message. Here the loop watches the socket's descriptor and a callback
+takes what is there: 1.3 times the messages per second (``docs/adr/0003-plain-sockets.md``). The descriptor is
+edge-triggered, so it is read until nothing is left, and looked at again after every send.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import zmq
+
+ZERO_COPY = 65_536
+"""Bytes from which handing a frame over beats copying it."""
+
+TURN = 64
+"""Messages taken before everybody else on the loop gets a turn."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one peer may send."""
+
+    max_frame: int
+    """Bytes. libzmq disconnects a peer that sends a longer frame."""
+    max_frames: int = 4
+    """With identity and delimiter. Further frames are read and thrown away."""
+    backlog: int = 1_000
+    """Messages kept for a peer that does not read."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """One message as it came."""
+
+    identity: bytes
+    delimiter: bool
+    """It comes from a REQ socket: one answer is due, behind an empty frame."""
+    header: bytes
+    body: zmq.Frame | None
+    surplus: int
+    """Frames beyond the limit."""
+
+
+class Router:
+    """One bound ROUTER socket."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        on_parcel: Callable[[Parcel], None],
+        limits: Limits,
+    ) -> None:
+        self._loop = loop
+        self._on_parcel = on_parcel
+        self._limits = limits
+        self._again = False
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, limits.max_frame)
+        self._socket.setsockopt(zmq.RCVHWM, limits.backlog)
+        self._socket.setsockopt(zmq.SNDHWM, limits.backlog)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, 2_000)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._path = Path(address.removeprefix("ipc://"))
+        self._socket.bind(address)
+        self._path.chmod(0o660)
+        self._fd = int(self._socket.getsockopt(zmq.FD))
+        loop.add_reader(self._fd, self._read)
+        self._read_again()
+
+    def close(self, linger_ms: int = 0) -> None:
+        """Stop reading; what is still to be sent gets so long."""
+        self._loop.remove_reader(self._fd)
+        self._socket.close(linger=linger_ms)
+        self._path.unlink(missing_ok=True)
+
+    def send(self, identity: bytes, frames: Sequence["bytes | zmq.Frame"], *, delimiter: bool = False) -> bool:
+        """Send one message; False when the peer is gone or does not read."""
+        head = [identity, b""] if delimiter else [identity]
+        large = any(len(frame) >= ZERO_COPY for frame in frames)
+        try:
+            self._socket.send_multipart([*head, *frames], zmq.NOBLOCK, copy=not large)
+        except zmq.ZMQError:
+            return False
+        finally:
+            self._read_again()
+        return True
+
+    def _read_again(self) -> None:
+        """The edge of a message that came during a send is lost: look once more."""
+        if not self._again:
+            self._again = True
+            self._loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        self._again = False
+        if self._socket.closed:
+            return
+        with contextlib.suppress(zmq.Again):
+            for _ in range(TURN):
+                self._on_parcel(self._receive())
+                if self._socket.closed:
+                    return
+            self._read_again()
+
+    def _receive(self) -> Parcel:
+        """Identity and header are small and copied; the body is taken as it lies in libzmq's memory."""
+        socket = self._socket
+        identity = socket.recv(zmq.NOBLOCK)
+        header = self._next()
+        delimiter = header == b"" and bool(socket.rcvmore)
+        if delimiter:
+            header = self._next()
+        body = socket.recv(zmq.NOBLOCK, copy=False) if socket.rcvmore else None
+        surplus = 0
+        while socket.rcvmore:
+            socket.recv(zmq.NOBLOCK, copy=False)
+            surplus += 1
+        return Parcel(identity, delimiter, header, body, surplus)
+
+    def _next(self) -> bytes:
+        return self._socket.recv(zmq.NOBLOCK) if self._socket.rcvmore else b""

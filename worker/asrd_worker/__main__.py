@@ -1,0 +1,40 @@
+"""``python -P -m asrd_worker``: started by the supervisor, with the name of its seat and the address of the link."""
+
+import argparse
+import os
+import sys
+
+import zmq
+
+from asrd_protocol.exits import Exit
+from asrd_worker import leash
+from asrd_worker.loop import Worker
+
+
+def main() -> Exit:
+    """Work until told to leave."""
+    parser = argparse.ArgumentParser(prog="asrd_worker", description="A worker of asrd; the supervisor starts it.")
+    parser.add_argument("--seat", required=True)
+    parser.add_argument("--link", required=True)
+    parser.add_argument("--parent", required=True, type=int)
+    options = parser.parse_args()
+    leash.tie(options.parent, f"asrd:{options.seat}")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link = context.socket(zmq.DEALER)
+    link.setsockopt(zmq.IDENTITY, options.seat.encode())
+    link.setsockopt(zmq.LINGER, 2_000)
+    link.connect(options.link)
+    leash.watch(options.parent, link)
+    code = Worker(link, options.seat, os.getpid()).run()
+    link.disable_monitor()
+    link.close()
+    context.term()  # waits until the last message has left
+    return code
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The native libraries' exit handlers can wait for each other for ever; nothing is left to be done by them.
+    os._exit(code)

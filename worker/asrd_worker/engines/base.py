@@ -1,0 +1,125 @@
+"""What an engine is: load, warm up, read audio, transcribe it."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from asrd_protocol.codec import did_you_mean
+from asrd_protocol.faults import Code, Fault
+from asrd_protocol.messages import Audio
+from asrd_protocol.model import Segment, Work
+
+if TYPE_CHECKING:
+    from asrd_worker.audio import Decoded
+
+
+class LoadError(Exception):
+    """The engine cannot be loaded, and another try with the same configuration cannot help."""
+
+
+class EngineFault(Exception):
+    """A step has no result; ``leave`` when the process is not to be trusted with another one."""
+
+    def __init__(self, fault: Fault, *, leave: bool = False) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+        self.leave = leave
+
+
+class Outline(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a transcript besides its segments."""
+
+    language: str
+    language_probability: float = 1.0
+    duration_after_vad: float | None = None
+    vad_s: float = 0.0
+    work: Work = Work()
+    warnings: list[str] = []
+
+
+Transcription = Generator[Segment, None, Outline]
+"""Segments as they are decoded; the outline is the generator's return value."""
+
+
+class Engine(ABC):
+    """One implementation of speech recognition. Its constructor takes the settings of the pool."""
+
+    Settings: ClassVar[type[msgspec.Struct]]
+    """What the pool may set; unknown keys are refused."""
+    Options: ClassVar[type[msgspec.Struct]]
+    """What a job may ask; unknown keys are refused."""
+
+    say: Callable[[list[bytes]], None]
+    """The raw link to the supervisor. Only the scripted engine uses it: to lie."""
+
+    def __init__(self, settings: Any, seat: str) -> None:
+        self.settings = settings
+        self.seat = seat
+
+    @abstractmethod
+    def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            LoadError: another try cannot help.
+        """
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Decode something for real: missing libraries and slow first calls show here and not in the first job."""
+
+    def read(self, audio: Audio, body: memoryview, max_audio_s: float) -> "Decoded":
+        """The samples of a job's audio.
+
+        Raises:
+            AudioFault: the audio cannot be used.
+        """
+        from asrd_worker.audio import decode
+
+        return decode(audio, body, max_audio_s)
+
+    @abstractmethod
+    def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
+        """Decode the samples, a segment at a time."""
+
+
+def options_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
+    """The options of a job, checked.
+
+    Raises:
+        EngineFault: naming the option that is unknown or wrong, with the nearest known name.
+    """
+    try:
+        return msgspec.convert(given, engine.Options)
+    except msgspec.ValidationError as error:
+        raise EngineFault(Fault.of(Code.BAD_OPTION, explain(error, engine.Options, given, "option"))) from None
+
+
+def settings_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
+    """The settings of a pool, checked; empty ones stand for the engine's defaults.
+
+    Raises:
+        LoadError: naming the setting that is unknown or wrong.
+    """
+    known = {field.name for field in msgspec.structs.fields(engine.Settings)}
+    common = {"model", "device", "device_index", "compute_type", "threads", "offline"}
+    passed = {key: value for key, value in given.items() if key in known or key not in common}
+    try:
+        return msgspec.convert(passed, engine.Settings)
+    except msgspec.ValidationError as error:
+        raise LoadError(explain(error, engine.Settings, passed, "engine setting")) from None
+
+
+def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], given: dict[str, Any], what: str) -> str:
+    """msgspec's message with the name of the field, what was found, and the nearest known name."""
+    said, _, place = str(error).partition(" - at `$")
+    path = place.strip("`").lstrip(".")
+    if unknown := re.search(r"unknown field `(.+)`", said):
+        known = [field.name for field in msgspec.structs.fields(kind)] if not path else []
+        where = f" in {path}" if path else ""
+        return f"unknown {what} {unknown[1]!r}{where}{did_you_mean(unknown[1], known)}"
+    found = f", got {given[path]!r}" if path in given else ""
+    return f"{what} {path}: {said[:1].lower()}{said[1:]}{found}"

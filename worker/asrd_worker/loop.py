@@ -1,0 +1,156 @@
+"""The life of a worker from the inside: greet, load, warm up, then one step at a time until told to leave.
+
+Everything is said by the thread that computes. A side thread that answers "I am alive" would be a lie when the
+computation hangs.
+"""
+
+import time
+import traceback
+from collections import deque
+
+import msgspec
+import zmq
+
+from asrd_protocol import VERSION, link
+from asrd_protocol.exits import Exit
+from asrd_protocol.faults import Code, Fault
+from asrd_protocol.model import Segment, Timings, Transcript
+from asrd_worker.engines import find
+from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, options_of, settings_of
+
+_encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
+
+
+class Worker:
+    """One engine on one link."""
+
+    def __init__(self, link_socket: "zmq.Socket[bytes]", seat: str, pid: int) -> None:
+        self._link = link_socket
+        self._seat = seat
+        self._pid = pid
+        self._inbox: deque[list[zmq.Frame]] = deque()
+        self._max_audio_s = 0.0
+
+    def run(self) -> Exit:
+        """Work until told to leave."""
+        self._say(link.Hello(self._pid, VERSION))
+        try:
+            engine = self._engine()
+        except LoadError as error:
+            self._say(link.LoadFailed(Fault.of(Code.MODEL_UNAVAILABLE, str(error))))
+            return Exit.CONFIG
+        while True:
+            message, body = self._hear()
+            match message:
+                case link.RunStep():
+                    if not self._run(engine, message, body):
+                        return Exit.SOFTWARE
+                case link.StopWorker():
+                    return Exit.OK
+                case _:
+                    pass  # a cancel that crossed our answer
+
+    def _engine(self) -> Engine:
+        message, _ = self._hear()
+        if not isinstance(message, link.Load):
+            raise LoadError(f"expected a load, got {type(message).__name__}")
+        kind = find(message.engine)
+        engine = kind(settings_of(kind, message.settings), self._seat)
+        engine.say = self._send_raw
+        self._max_audio_s = message.max_audio_s
+        start = time.perf_counter()
+        engine.load()
+        loaded = time.perf_counter()
+        engine.warm_up()
+        self._say(link.Ready(round(loaded - start, 3), round(time.perf_counter() - loaded, 3), {}))
+        return engine
+
+    # --- one step -----------------------------------------------------------------------------------------------------
+
+    def _run(self, engine: Engine, step: link.RunStep, body: memoryview) -> bool:
+        """Do a step and say how it went; False when this process shall do no other one."""
+        try:
+            self._transcribe(engine, step, body)
+        except EngineFault as error:
+            self._say(link.StepFailed(step.attempt, error.fault, error.leave))
+        except MemoryError:
+            fault = Fault.of(Code.OUT_OF_MEMORY, "the worker has no memory for this job")
+            self._say(link.StepFailed(step.attempt, fault, True))
+        except Exception as error:
+            if isinstance(fault := getattr(error, "fault", None), Fault):  # AudioFault, without importing PyAV here
+                self._say(link.StepFailed(step.attempt, fault))
+                return True
+            traceback.print_exc()  # to the log; the caller gets one sentence
+            fault = Fault.of(Code.ENGINE_ERROR, f"the engine failed: {type(error).__name__}: {error}")
+            self._say(link.StepFailed(step.attempt, fault))
+        return True
+
+    def _transcribe(self, engine: Engine, step: link.RunStep, body: memoryview) -> None:
+        synonyms: dict[str, str] = getattr(engine, "synonyms", {})
+        options = options_of(type(engine), {synonyms.get(key, key): value for key, value in step.options.items()})
+        start = time.perf_counter()
+        heard = engine.read(step.audio, body, self._max_audio_s)
+        decoded = time.perf_counter()
+        self._say(link.StepProgress(step.attempt, 0.0, heard.duration))
+        segments, outline = self._decode(engine, heard, options, step.attempt)
+        transcribed = time.perf_counter()
+        transcript = _json(_transcript(segments, outline, heard.duration, heard.warnings))
+        timings = Timings(
+            decode=round(decoded - start, 6),
+            vad=round(outline.vad_s, 6),
+            transcribe=round(transcribed - decoded - outline.vad_s, 6),
+            write=round(time.perf_counter() - transcribed, 6),
+        )
+        self._say(link.StepDone(step.attempt, timings, outline.work, outline.language), transcript)
+
+    def _decode(self, engine: Engine, heard: object, options: object, attempt: int) -> tuple[list[Segment], Outline]:
+        """Send each segment on as it comes; a cancel is heard between two."""
+        segments: list[Segment] = []
+        decoding = engine.transcribe(heard, options)  # type: ignore[arg-type]
+        while True:
+            try:
+                segment = next(decoding)
+            except StopIteration as end:
+                outline: Outline = end.value
+                return segments, outline
+            self._say(link.StepSegment(attempt, len(segments), segment.end), _json(segment))
+            segments.append(segment)
+            if self._cancelled(attempt):
+                decoding.close()
+                raise EngineFault(Fault.of(Code.CANCELLED, "the job was cancelled"))
+
+    def _cancelled(self, attempt: int) -> bool:
+        while self._link.poll(0):
+            self._inbox.append(self._link.recv_multipart(copy=False))
+        cancels = [frames for frames in self._inbox if _is_cancel(frames, attempt)]
+        return bool(cancels)
+
+    # --- the link -----------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> tuple[link.ToWorker, memoryview]:
+        frames = self._inbox.popleft() if self._inbox else self._link.recv_multipart(copy=False)
+        body = frames[1].buffer if len(frames) > 1 else memoryview(b"")
+        return link.to_worker.decode(frames[0].buffer), body
+
+    def _say(self, message: link.FromWorker, *body: bytes) -> None:
+        self._send_raw([_encode(message), *body])
+
+    def _send_raw(self, frames: list[bytes]) -> None:
+        self._link.send_multipart(frames)
+
+
+def _is_cancel(frames: list[zmq.Frame], attempt: int) -> bool:
+    return link.to_worker.decode(frames[0].buffer) == link.CancelStep(attempt)
+
+
+def _transcript(segments: list[Segment], outline: Outline, duration: float, warnings: list[str]) -> Transcript:
+    return Transcript(
+        text="".join(segment.text for segment in segments).strip(),
+        language=outline.language,
+        language_probability=outline.language_probability,
+        segments=segments,
+        duration=round(duration, 3),
+        duration_after_vad=outline.duration_after_vad,
+        warnings=warnings + outline.warnings,
+    )
