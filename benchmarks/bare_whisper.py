@@ -99,7 +99,7 @@ class BareWhisper:
         stack.callback(os.close, self._tasks)
         for _ in range(self._processes):
             process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(self._threads), str(reading), str(self._model), *clips],
+                [sys.executable, __file__, str(self._threads), str(reading), str(self._model), *clips],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 bufsize=0,

@@ -70,7 +70,7 @@ class Control:
         now = self._loop.time()
         match question:
             case msg.Health():
-                return snapshot.health(self._core, now - self._started, self._config.audio.max_body)
+                return snapshot.health(self._core, now - self._started, int(self._config.audio.max_body))
             case msg.Stats():
                 return snapshot.stats(self._core, now - self._started, self.loop_lag)
             case msg.Workers():

@@ -5,6 +5,7 @@ that holds the GIL, but not when the parent died before it was set. The check of
 watching thread also sees that the link is gone while the supervisor's process is still there.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -43,15 +44,16 @@ def _watch(parent: int, monitor: "zmq.Socket[bytes]") -> None:
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     poller.register(int(monitor.getsockopt(zmq.FD)), select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poller.poll()}
-        if pidfd in ready or _disconnected(monitor):
-            os._exit(Exit.ORPHANED)
+    with contextlib.suppress(zmq.ZMQError):  # the worker itself has closed the link: it is leaving
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if pidfd in ready or _disconnected(monitor):
+                os._exit(Exit.ORPHANED)
 
 
 def _disconnected(monitor: "zmq.Socket[bytes]") -> bool:
     """The descriptor of a ZeroMQ socket only says that something may have happened."""
-    while monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+    while monitor.poll(0):
         if recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED:
             return True
     return False

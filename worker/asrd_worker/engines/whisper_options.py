@@ -40,14 +40,9 @@ class WhisperOptions(_Options, frozen=True, kw_only=True):
     length_penalty: Annotated[float, Meta(ge=-5, le=5)] = 1.0
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
     no_repeat_ngram_size: Annotated[int, Meta(ge=0, le=100)] = 0
-    temperature: Temperature | Annotated[list[Temperature], Meta(min_length=1, max_length=16)] = [
-        0.0,
-        0.2,
-        0.4,
-        0.6,
-        0.8,
-        1.0,
-    ]
+    temperature: Temperature | Annotated[list[Temperature], Meta(min_length=1, max_length=16)] = msgspec.field(
+        default_factory=lambda: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    )
     compression_ratio_threshold: float | None = 2.4
     log_prob_threshold: float | None = -1.0
     no_speech_threshold: Probability | None = 0.6
@@ -56,7 +51,7 @@ class WhisperOptions(_Options, frozen=True, kw_only=True):
     initial_prompt: Annotated[str, Meta(max_length=4_000)] | Annotated[list[int], Meta(max_length=1_000)] | None = None
     prefix: Annotated[str, Meta(max_length=4_000)] | None = None
     suppress_blank: bool = True
-    suppress_tokens: Annotated[list[int], Meta(max_length=1_000)] | None = [-1]
+    suppress_tokens: Annotated[list[int], Meta(max_length=1_000)] | None = msgspec.field(default_factory=lambda: [-1])
     without_timestamps: bool = False
     max_initial_timestamp: Annotated[float, Meta(ge=0, le=30)] = 1.0
     word_timestamps: bool = False

@@ -1,0 +1,45 @@
+"""Fixtures: a daemon with the scripted engine for faults and timing, one with real speech recognition."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.daemon import Daemon, running
+
+SPEECH = Path(__file__).parent / "data" / "librivox"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons; each is stopped, and checked for leftovers, when the test ends."""
+    with ExitStack() as stack:
+
+        def _start(*arguments: str, config: str | None = None, environ: dict[str, str] | None = None) -> Daemon:
+            return stack.enter_context(running(*arguments, config=config, environ=environ))
+
+        yield _start
+
+
+@pytest.fixture
+def scripted(start: Callable[..., Daemon]) -> Callable[..., Daemon]:
+    """Starts a daemon with the scripted engine and two workers, and waits until they are warm."""
+
+    def _scripted(*arguments: str, config: str | None = None) -> Daemon:
+        given = () if config is not None else ("--engine", "scripted", "--workers", "2")
+        return start(*given, *arguments, config=config).ready()
+
+    return _scripted
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """The folder of real recordings."""
+    return SPEECH
+
+
+@pytest.fixture(scope="module")
+def whisper() -> Iterator[Daemon]:
+    """A daemon with real tiny.en on two workers, shared by the tests of a module."""
+    with running("--workers", "2") as daemon:
+        yield daemon.ready()
