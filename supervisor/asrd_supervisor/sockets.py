@@ -6,7 +6,6 @@ edge-triggered, so it is read until nothing is left, and looked at again after e
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,7 +69,7 @@ class Router:
         self._path.chmod(0o660)
         self._fd = int(self._socket.getsockopt(zmq.FD))
         loop.add_reader(self._fd, self._read)
-        self._read_again()
+        loop.call_soon(self._read)
 
     def close(self, linger_ms: int = 0) -> None:
         """Stop reading; what is still to be sent gets so long."""
@@ -92,35 +91,39 @@ class Router:
 
     def _read_again(self) -> None:
         """The edge of a message that came during a send is lost: look once more."""
-        if not self._again:
+        if not self._again and self._waiting():
             self._again = True
             self._loop.call_soon(self._read)
 
+    def _waiting(self) -> bool:
+        """Whether there is a message; asking is cheaper than being told by an exception that there is none."""
+        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
+
     def _read(self) -> None:
         self._again = False
-        if self._socket.closed:
-            return
-        with contextlib.suppress(zmq.Again):
-            for _ in range(TURN):
-                self._on_parcel(self._receive())
-                if self._socket.closed:
-                    return
-            self._read_again()
+        for _ in range(TURN):
+            if self._socket.closed or not self._waiting():
+                return
+            self._on_parcel(self._receive())
+        self._read_again()
 
     def _receive(self) -> Parcel:
         """Identity and header are small and copied; the body is taken as it lies in libzmq's memory."""
         socket = self._socket
         identity = socket.recv(zmq.NOBLOCK)
         header = self._next()
-        delimiter = header == b"" and bool(socket.rcvmore)
+        delimiter = header == b"" and self._more()
         if delimiter:
             header = self._next()
-        body = socket.recv(zmq.NOBLOCK, copy=False) if socket.rcvmore else None
+        body = socket.recv(zmq.NOBLOCK, copy=False) if self._more() else None
         surplus = 0
-        while socket.rcvmore:
+        while self._more():
             socket.recv(zmq.NOBLOCK, copy=False)
             surplus += 1
         return Parcel(identity, delimiter, header, body, surplus)
 
     def _next(self) -> bytes:
-        return self._socket.recv(zmq.NOBLOCK) if self._socket.rcvmore else b""
+        return self._socket.recv(zmq.NOBLOCK) if self._more() else b""
+
+    def _more(self) -> bool:
+        return bool(self._socket.getsockopt(zmq.RCVMORE))

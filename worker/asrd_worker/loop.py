@@ -44,8 +44,7 @@ class Worker:
             message, body = self._hear()
             match message:
                 case link.RunStep():
-                    if not self._run(engine, message, body):
-                        return Exit.SOFTWARE
+                    self._run(engine, message, body)
                 case link.StopWorker():
                     return Exit.OK
                 case _:
@@ -68,8 +67,8 @@ class Worker:
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _run(self, engine: Engine, step: link.RunStep, body: memoryview) -> bool:
-        """Do a step and say how it went; False when this process shall do no other one."""
+    def _run(self, engine: Engine, step: link.RunStep, body: memoryview) -> None:
+        """Do a step and say how it went."""
         try:
             self._transcribe(engine, step, body)
         except EngineFault as error:
@@ -78,13 +77,7 @@ class Worker:
             fault = Fault.of(Code.OUT_OF_MEMORY, "the worker has no memory for this job")
             self._say(link.StepFailed(step.attempt, fault, True))
         except Exception as error:
-            if isinstance(fault := getattr(error, "fault", None), Fault):  # AudioFault, without importing PyAV here
-                self._say(link.StepFailed(step.attempt, fault))
-                return True
-            traceback.print_exc()  # to the log; the caller gets one sentence
-            fault = Fault.of(Code.ENGINE_ERROR, f"the engine failed: {type(error).__name__}: {error}")
-            self._say(link.StepFailed(step.attempt, fault))
-        return True
+            self._say(link.StepFailed(step.attempt, _fault_of(error)))
 
     def _transcribe(self, engine: Engine, step: link.RunStep, body: memoryview) -> None:
         synonyms: dict[str, str] = getattr(engine, "synonyms", {})
@@ -141,7 +134,17 @@ class Worker:
 
 
 def _is_cancel(frames: list[zmq.Frame], attempt: int) -> bool:
-    return link.to_worker.decode(frames[0].buffer) == link.CancelStep(attempt)
+    message = link.to_worker.decode(frames[0].buffer)
+    return isinstance(message, link.CancelStep) and message.attempt == attempt
+
+
+def _fault_of(error: Exception) -> Fault:
+    """What the exception carries, or one sentence on it; the traceback goes to the log."""
+    carried = getattr(error, "fault", None)  # AudioFault has one; importing PyAV to name it here would cost 0.1 s
+    if isinstance(carried, Fault):
+        return carried
+    traceback.print_exc()
+    return Fault.of(Code.ENGINE_ERROR, f"the engine failed: {type(error).__name__}: {error}")
 
 
 def _transcript(segments: list[Segment], outline: Outline, duration: float, warnings: list[str]) -> Transcript:

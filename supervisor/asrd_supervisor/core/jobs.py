@@ -29,12 +29,25 @@ class Jobs:
         self.ended: Counter[str] = Counter()
         """Completed, failed and cancelled jobs."""
         self.refused: Counter[str] = Counter()
+        self._states: Counter[JobState] = Counter()
+        self._held = 0
         self.retried = 0
         self.audio_s = 0.0
 
     def count(self, *states: JobState) -> int:
         """How many jobs are in one of these states."""
-        return sum(job.state in states for job in self.active.values())
+        return sum(self._states[state] for state in states)
+
+    def _enter(self, job: Job, state: JobState) -> None:
+        """Change the state of a job; the counts are kept, because every submit asks for them."""
+        self._states[job.state] -= 1
+        self._states[state] += 1
+        job.state = state
+
+    def _forget(self, job: Job) -> None:
+        del self.active[job.id]
+        self._states[job.state] -= 1
+        self._held -= job.size
 
     def handle(self, now: float, event: ev.Event) -> Out:
         """Take one event in."""
@@ -77,7 +90,9 @@ class Jobs:
         if fault := self._objection(event, name):
             self.refused[fault.code] += 1
             return [do.Refuse(event.job, fault)]
-        self.active[event.job] = Job(event.job, name, event.size, now, Step(0, name))
+        job = self.active[event.job] = Job(event.job, name, event.size, now, Step(0, name))
+        self._states[job.state] += 1
+        self._held += job.size
         return [do.Persist(event.job)]
 
     def _objection(self, event: ev.JobSubmitted, name: str) -> Fault | None:
@@ -97,7 +112,7 @@ class Jobs:
 
     def _overload(self, pool: Pool, size: int) -> Fault | None:
         queued = self.count(JobState.STORING, JobState.QUEUED)
-        held = sum(job.size for job in self.active.values())
+        held = self._held
         if queued < self._queue.max_jobs and held + size <= self._queue.max_bytes:
             return None
         wait = pool.room_in()
@@ -105,7 +120,7 @@ class Jobs:
         return Fault.of(Code.OVERLOADED, said, retry_after=wait)
 
     def _persisted(self, now: float, job: Job) -> Out:
-        job.state = JobState.QUEUED
+        self._enter(job, JobState.QUEUED)
         out: Out = [do.Accept(job.id, len(self._pools[job.pool].backlog))]
         out.append(do.Announce("job.accepted", {"job": job.id, "pool": job.pool, "bytes": job.size}))
         if job.cancelled:
@@ -115,7 +130,8 @@ class Jobs:
     # --- tries --------------------------------------------------------------------------------------------------------
 
     def _started(self, now: float, job: Job, event: ev.StepStarted) -> Out:
-        job.state, job.started_at, job.seat = JobState.RUNNING, now, str(event.seat)
+        self._enter(job, JobState.RUNNING)
+        job.started_at, job.seat = now, str(event.seat)
         job.step.attempts += 1
         job.step.done = 0.0
         return []
@@ -146,7 +162,8 @@ class Jobs:
             return self._fail(job, self._cancelled())
         if fault:
             return self._fail(job, fault)
-        job.state, job.step.avoid = JobState.QUEUED, seat
+        self._enter(job, JobState.QUEUED)
+        job.step.avoid = seat
         self.retried += 1
         said = do.Announce("job.retried", {"job": job.id, "seat": seat, "attempt": job.step.attempts, "why": why})
         return [said, ev.StepQueued(job.ref(), again=True)]
@@ -170,14 +187,14 @@ class Jobs:
             timings=timings,
             work=finished.work,
         )
-        del self.active[job.id]
+        self._forget(job)
         self.ended["completed"] += 1
         self.audio_s += finished.work.audio_s
         fields = {"job": job.id, "pool": job.pool, **msgspec.to_builtins(run)}
         return [do.Deliver(job, run, finished.body), do.Announce("job.completed", fields)]
 
     def _fail(self, job: Job, fault: Fault) -> Out:
-        del self.active[job.id]
+        self._forget(job)
         self.ended["cancelled" if fault.code is Code.CANCELLED else "failed"] += 1
         fields = {"job": job.id, "pool": job.pool, "code": str(fault.code), "message": fault.message, "seat": job.seat}
         said = do.Announce("job.failed", {**fields, "attempts": job.step.attempts})

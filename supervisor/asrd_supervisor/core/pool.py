@@ -51,8 +51,8 @@ class Pool:
     @property
     def unavailable(self) -> bool:
         """No worker, and none on its way: every seat in use has failed."""
-        used = [slot for slot in self.slots if slot.state is not State.VACANT]
-        return bool(used) and all(slot.state is State.FAILED for slot in used)
+        states = {slot.state for slot in self.slots}
+        return State.FAILED in states and states <= {State.FAILED, State.VACANT}
 
     @property
     def hopeless(self) -> bool:

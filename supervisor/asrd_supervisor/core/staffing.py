@@ -110,13 +110,16 @@ class Staffing:
         """Choose the next worker to be replaced: one at a time, and only while everything else is settled."""
         if self._condemned or any(slot.state in _UNSETTLED for slot in self._slots):
             return []
-        for slot in sorted(self._slots, key=lambda s: s.since):
-            facts = Facts(slot.jobs_done, slot.limit, slot.age(now), slot.requested)
-            if slot.ready and (verdict := judge(facts, self._policy.recycle)):
-                self._condemned = (slot, slot.generation, verdict)
-                numbers = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
-                return [do.Announce("worker.recycling", numbers)]
-        return []
+        due = [(slot, verdict) for slot in self._slots if slot.ready and (verdict := self._judge(now, slot))]
+        if not due:
+            return []
+        slot, verdict = min(due, key=lambda one: one[0].since)
+        self._condemned = (slot, slot.generation, verdict)
+        fields = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
+        return [do.Announce("worker.recycling", fields)]
+
+    def _judge(self, now: float, slot: Slot) -> Verdict | None:
+        return judge(Facts(slot.jobs_done, slot.limit, slot.age(now), slot.requested), self._policy.recycle)
 
     def _replace(self, now: float) -> list[do.Action]:
         """Retire the condemned worker as soon as nobody misses it."""

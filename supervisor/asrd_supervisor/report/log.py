@@ -4,14 +4,17 @@ Lines are written by a thread of its own from a bounded queue: a full pipe behin
 """
 
 import logging
-import queue
 import sys
 import threading
+from collections import deque
 from typing import Any, TextIO
 
+import msgspec
 import structlog
 
 _QUEUE = 10_000
+_BATCH = 0.05
+"""Seconds for which lines are collected before they are written."""
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -21,36 +24,43 @@ class LogWriter:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._lines: queue.Queue[str | None] = queue.Queue(_QUEUE)
-        self.dropped = 0
+        self._lines: deque[str] = deque(maxlen=_QUEUE)
+        self._pending = threading.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def msg(self, line: str) -> None:
-        """Queue one line."""
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self.dropped += 1
+        """Queue one line; the oldest one goes when there are too many."""
+        self._lines.append(line)
+        if not self._pending.is_set():
+            self._pending.set()
 
     log = debug = info = warning = error = critical = msg
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued, but wait no longer than this many seconds for a reader that has stopped."""
-        try:
-            self._lines.put_nowait(None)
-        except queue.Full:
-            return
+        self._closing.set()
+        self._pending.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                self.dropped += 1  # stderr is closed; nobody is there to be told
+        while not self._closing.is_set():
+            self._pending.wait()
+            self._closing.wait(_BATCH)  # one write for many lines: each wake-up would cost the loop its turn
+            self._pending.clear()
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if not lines:
+            return
+        try:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return  # stderr is closed: nobody is there to be told
 
 
 def configure(form: str, level: str) -> LogWriter:
@@ -83,7 +93,11 @@ def configure(form: str, level: str) -> LogWriter:
 def _renderer(form: str) -> Any:
     if form == "console":
         return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
-    return _for_journald if form == "journal" else structlog.processors.JSONRenderer()
+    return _for_journald if form == "journal" else structlog.processors.JSONRenderer(serializer=_json)
+
+
+def _json(event: Any, **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 def _for_journald(logger: Any, method: str, event: Any) -> str:

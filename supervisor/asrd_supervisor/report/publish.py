@@ -14,6 +14,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _LEVEL = {
     "worker.died": "warning",
     "worker.failed": "error",
+    "job.accepted": "debug",  # one line for each job: the one on its end
     "job.retried": "warning",
     "daemon.hurrying": "warning",
 }

@@ -20,7 +20,7 @@ from asrd_worker.engines.whisper_options import SYNONYMS, WhisperOptions
 from asrd_worker.models import resolve
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pool may set."""
 
     model: str = "tiny.en"
@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class FasterWhisper(Engine):
     """``faster_whisper.WhisperModel`` with its work counted."""
 
-    Settings = Settings
+    Settings = WhisperSettings
     Options = WhisperOptions
     synonyms = SYNONYMS
 
@@ -143,7 +143,7 @@ def _segment(index: int, segment: Any) -> Segment:
     )
 
 
-def _load_error(error: Exception, settings: Settings) -> Exception:
+def _load_error(error: Exception, settings: WhisperSettings) -> Exception:
     """Memory may be free again later; nothing else of this mends itself."""
     said = str(error)
     if "out of memory" in said.lower():

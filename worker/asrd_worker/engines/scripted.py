@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Deafen(_Do, frozen=True, kw_only=True):
 Do = Speak | Sleep | Spin | Leak | Hang | Die | Segfault | Fail | Print | Lie | Deafen
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScriptSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the workers of the pool behave."""
 
     start_s: float = 0.0
@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     leak_mb_per_job: float = 0.0
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the job does, in order."""
 
     script: list[Do] = []
@@ -128,10 +128,10 @@ class _Silence(msgspec.Struct, frozen=True):
 class Scripted(Engine):
     """Plays scripts."""
 
-    Settings = Settings
-    Options = Options
+    Settings = ScriptSettings
+    Options = Script
 
-    def __init__(self, settings: Settings, seat: str) -> None:
+    def __init__(self, settings: ScriptSettings, seat: str) -> None:
         super().__init__(settings, seat)
         self._kept: list[bytearray] = []
         self._jobs = 0
@@ -152,10 +152,9 @@ class Scripted(Engine):
 
     def read(self, audio: Audio, body: memoryview, max_audio_s: float) -> "Decoded":
         """Pretend."""
-        silence: Any = _Silence()
-        return silence
+        return cast("Decoded", _Silence())
 
-    def transcribe(self, heard: "Decoded", options: Options) -> Transcription:
+    def transcribe(self, heard: "Decoded", options: Script) -> Transcription:
         """Play the script."""
         self._jobs += 1
         if self.settings.leak_mb_per_job:

@@ -1,0 +1,48 @@
+# Every target makes what it needs: `make demo` and `make test` work on a fresh machine.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check lint fast bench docs format clean soak help
+
+help:             ## this list
+	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP)    ## transcribe a real recording through a pool of two warm workers
+	@$(BIN)/asrd demo
+
+test: lint        ## linters and all tests: what CI runs
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: test       ## the same
+
+lint: $(STAMP)    ## formatting, style, types, arrows between the parts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(STAMP)    ## the tests that need no process
+	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/conformance
+
+bench: $(STAMP)   ## measure, beside the references, and print ratios
+	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP)    ## write the generated pages anew
+	$(BIN)/python -m asrd_supervisor.core.diagram > docs/lifecycle.md
+	$(BIN)/python -m asrd_supervisor.manual > docs/config.md
+	$(BIN)/python -m asrd_protocol.schema
+
+format: $(STAMP)  ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:            ## remove what make has made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
