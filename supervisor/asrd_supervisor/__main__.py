@@ -16,6 +16,10 @@ from asrd_supervisor.ground import Ground, GroundError, Taken
 from asrd_supervisor.janitor import Janitor
 
 
+class UsageError(Exception):
+    """One sentence on what is wrong with an option of the command line."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the result is the exit code."""
     options = _parser().parse_args(arguments)
@@ -28,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(str(error), Exit.CONFIG)
     except Taken as error:
         return _complain(str(error), Exit.TEMPFAIL)
-    except GroundError as error:
+    except (GroundError, UsageError) as error:
         return _complain(str(error), Exit.USAGE)
 
 
@@ -36,7 +40,8 @@ def configure(options: argparse.Namespace) -> Config:
     """The configuration file with the command line's options over it, every "auto" resolved.
 
     Raises:
-        ConfigError: naming what is wrong.
+        ConfigError: something in the file is wrong.
+        UsageError: an option is wrong.
     """
     config = load(_config_file(options.config))
     name = config.default_pool or next(iter(config.pools))
@@ -57,8 +62,12 @@ def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]
         try:
             changes["workers"] = int(changes["workers"])
         except ValueError:
-            raise ConfigError(f"--workers: expected a number or 'auto', got {changes['workers']!r}") from None
-    pool = decode({"pools": {"default": changes}}).pools["default"]
+            raise UsageError(f"--workers: expected a number or 'auto', got {changes['workers']!r}") from None
+    try:
+        pool = decode({"pools": {"default": changes}}).pools["default"]
+    except ConfigError as error:
+        key, _, said = str(error).removeprefix("pools.default.").removeprefix("recycle.").partition(":")
+        raise UsageError(f"--{key.replace('_', '-')}:{said}") from None
     checked = {key: getattr(pool, key) for key in changes}
     if "recycle" in changes:
         checked["recycle"] = msgspec.structs.replace(recycle, max_jobs=pool.recycle.max_jobs)

@@ -36,6 +36,7 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     model: str = "tiny.en"
     """A directory, or a name that the engine resolves: the bundled model first, then the hub's cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the GPU if there is one."""
     device_index: Annotated[int, Meta(ge=0, le=63)] = 0
     """Which GPU."""
     compute_type: Literal[
@@ -75,8 +76,11 @@ class ResultPolicy(_Table, frozen=True, kw_only=True):
     """How long the result of a job can be fetched when nobody releases it. Kept in memory by this release."""
 
     keep: Duration = Duration(24 * 3600)
+    """How long at most."""
     max_jobs: Annotated[int, Meta(ge=1)] = 10_000
+    """How many at most; the oldest go first."""
     max_bytes: Size = Size(256 << 20)
+    """Their transcripts in all; the oldest go first."""
 
 
 class LogConfig(_Table, frozen=True, kw_only=True):
@@ -85,10 +89,11 @@ class LogConfig(_Table, frozen=True, kw_only=True):
     format: Literal["auto", "console", "json", "journal"] = "auto"
     """``auto``: console on a terminal, JSON otherwise."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is written. Job ends and worker lives are ``info``."""
 
 
 class Config(_Table, frozen=True, kw_only=True):
-    """The whole file."""
+    """What is not in a table of its own."""
 
     pools: dict[str, PoolConfig] = msgspec.field(default_factory=lambda: {"default": PoolConfig()})
     """One table for each pool, by its name."""

@@ -97,7 +97,7 @@ class Router:
 
     def _waiting(self) -> bool:
         """Whether there is a message; asking is cheaper than being told by an exception that there is none."""
-        return bool(self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)  # type: ignore[operator]
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def _read(self) -> None:
         self._again = False

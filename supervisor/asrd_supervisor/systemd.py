@@ -95,7 +95,7 @@ class Notifier:
 
 def _address(given: str) -> bytes | None:
     """The socket's address, or None for one of another kind (``vsock:`` of a virtual machine's host)."""
-    if len(given) > 1 and given.startswith("@"):
+    if given.startswith("@"):
         return b"\0" + os.fsencode(given[1:])
     return os.fsencode(given) if given.startswith("/") else None
 

@@ -102,6 +102,15 @@ def test_without_a_manager_nothing_happens(address: str | None) -> None:
     _say_everything(Notifier.from_environ(environ))
 
 
+def test_an_address_of_another_kind_is_nobody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    passer_by = Manager("vsock:2:1234")  # a file of that name is not what is meant
+    _say_everything(Notifier.from_environ({"NOTIFY_SOCKET": passer_by.address}))
+    heard = passer_by.heard()
+    passer_by.socket.close()
+    assert heard == []
+
+
 def test_a_manager_that_is_gone_harms_nobody_and_hears_the_news_when_it_is_back(tmp_path: Path) -> None:
     address = tmp_path / "notify"
     notifier = Notifier.from_environ({"NOTIFY_SOCKET": str(address)})

@@ -79,8 +79,8 @@ class AsyncClient:
     ) -> AsyncJob:
         """Sends audio to be transcribed; returns when the daemon has accepted the job.
 
-        ``job`` is an id of your own; ``sample_rate`` in Hz that of an array; ``timeout`` seconds for the acceptance. All
-        other keywords are options of the pool's engine, such as ``language="en"`` or ``word_timestamps=True``.
+        ``job`` is an id of your own; ``sample_rate`` in Hz that of an array; ``timeout`` seconds for the acceptance.
+        All other keywords are options of the pool's engine, such as ``language="en"`` or ``word_timestamps=True``.
 
         Raises:
             AudioError, OptionError: nothing was sent.

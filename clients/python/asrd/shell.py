@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import zmq.asyncio
 
 from asrd.connection import LINGER_MS, Connection, Link
-from asrd.errors import AsrdError, NoDaemon, ProtocolError, Refused, TimedOut
+from asrd.errors import AsrdError, NoDaemon, Refused, TimedOut
 from asrd.questions import Channel, Question
 from asrd.session import Moved, Output, Reply, Send, Session, Settled
 from asrd.track import Track
@@ -40,7 +40,8 @@ class Shell:
         """
         self._connect(Channel.of(question))
         ref, outputs = self._session.ask(question)
-        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply | AsrdError] = asyncio.get_running_loop().create_future()
+        self._answers[ref] = answer
         self._perform(outputs)
         try:
             async with asyncio.timeout(timeout):

@@ -2,9 +2,9 @@
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from asrd.aio import ACCEPT_S, ANSWER_S, PATIENCE_S, RECHECK_S, AsyncClient
 from asrd.audio import AudioLike, Sound, load
@@ -13,6 +13,8 @@ from asrd.loop import LoopThread
 from asrd.track import Finished, JobProgress
 from asrd_protocol import messages as m
 from asrd_protocol.model import Run, Segment, Transcript
+
+T = TypeVar("T")
 
 
 class Job:
@@ -44,7 +46,7 @@ class Job:
             JobFailed, NoDaemon
         """
         index = 0
-        while (segment := self._client.wait_for(self._job.segment(index))) is not None:
+        while (segment := self._client.perform(self._job.segment(index))) is not None:
             yield segment
             index += 1
 
@@ -55,7 +57,7 @@ class Job:
             TimedOut: after ``timeout`` seconds; the job goes on.
             JobFailed, NoDaemon
         """
-        return self._client.wait_for(self._job.result(timeout))
+        return self._client.perform(self._job.result(timeout))
 
     def cancel(self) -> None:
         """Stops the job; :meth:`result` raises ``Cancelled`` then. A job that has ended stays as it is.
@@ -63,7 +65,7 @@ class Job:
         Raises:
             NoDaemon, TimedOut, Refused
         """
-        self._client.wait_for(self._job.cancel())
+        self._client.perform(self._job.cancel())
 
 
 class Client:
@@ -83,8 +85,7 @@ class Client:
         """``timeout``, ``patience`` and ``recheck`` are seconds: for an answer, for a lost daemon, without news."""
         self._async = AsyncClient(runtime_dir, timeout=timeout, patience=patience, recheck=recheck)
         self._thread = LoopThread(self._async.close)
-        self.wait_for = self._thread.run
-        self.close = weakref.finalize(self, self._thread.stop)
+        self._finalizer = weakref.finalize(self, self._thread.stop)
 
     def __enter__(self) -> Self:
         return self
@@ -93,3 +94,119 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Lets go of the daemon; jobs that were accepted go on. Calls that wait in other threads raise."""
+        self._finalizer()
+
+    def perform(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine of the asyncio client that is behind this one."""
+        return self._thread.run(coroutine)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        audio: AudioLike | Sound,
+        *,
+        pool: str | None = None,
+        job: str | None = None,
+        sample_rate: int = 16_000,
+        timeout: float = ACCEPT_S,
+        **options: Any,
+    ) -> Job:
+        """As :meth:`asrd.AsyncClient.submit`."""
+        sound = self.load(audio, sample_rate)
+        return Job(self, self.perform(self._async.submit(sound, pool=pool, job=job, timeout=timeout, **options)))
+
+    def enqueue(
+        self,
+        audio: AudioLike | Sound,
+        *,
+        pool: str | None = None,
+        job: str | None = None,
+        sample_rate: int = 16_000,
+        timeout: float = ACCEPT_S,
+        **options: Any,
+    ) -> str:
+        """As :meth:`asrd.AsyncClient.enqueue`."""
+        sound = self.load(audio, sample_rate)
+        return self.perform(self._async.enqueue(sound, pool=pool, job=job, timeout=timeout, **options))
+
+    def transcribe(
+        self,
+        audio: AudioLike | Sound,
+        *,
+        pool: str | None = None,
+        job: str | None = None,
+        sample_rate: int = 16_000,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Transcript:
+        """As :meth:`asrd.AsyncClient.transcribe`; an interrupt cancels the job too."""
+        sound = self.load(audio, sample_rate)
+        return self.perform(self._async.transcribe(sound, pool=pool, job=job, timeout=timeout, **options))
+
+    def job(self, job: str) -> Job:
+        """As :meth:`asrd.AsyncClient.job`."""
+        return Job(self, self.perform(self._async.job(job)))
+
+    def fetch(self, job: str) -> Finished | m.Pending:
+        """As :meth:`asrd.AsyncClient.fetch`."""
+        return self.perform(self._async.fetch(job))
+
+    def wait(self, job: str, timeout: float | None = None) -> Finished | m.Pending:
+        """As :meth:`asrd.AsyncClient.wait`."""
+        return self.perform(self._async.wait(job, timeout))
+
+    def cancel(self, job: str) -> None:
+        """As :meth:`asrd.AsyncClient.cancel`."""
+        self.perform(self._async.cancel(job))
+
+    def release(self, job: str) -> None:
+        """As :meth:`asrd.AsyncClient.release`."""
+        self.perform(self._async.release(job))
+
+    def load(self, audio: AudioLike | Sound, sample_rate: int = 16_000) -> Sound:
+        """Reads audio in the calling thread, which an interrupt can stop; no more of it than the daemon takes.
+
+        Raises:
+            AudioError, NoDaemon
+        """
+        if isinstance(audio, Sound):
+            return audio
+        return load(audio, sample_rate, self.perform(self._async.limit(audio)))
+
+    # --- the daemon ---------------------------------------------------------------------------------------------------
+
+    def health(self) -> m.HealthReport:
+        """As :meth:`asrd.AsyncClient.health`."""
+        return self.perform(self._async.health())
+
+    def stats(self) -> m.StatsReport:
+        """As :meth:`asrd.AsyncClient.stats`."""
+        return self.perform(self._async.stats())
+
+    def workers(self) -> list[m.WorkerReport]:
+        """As :meth:`asrd.AsyncClient.workers`."""
+        return self.perform(self._async.workers())
+
+    def jobs(self, limit: int = 100) -> list[m.JobReport]:
+        """As :meth:`asrd.AsyncClient.jobs`."""
+        return self.perform(self._async.jobs(limit))
+
+    def pools(self) -> list[m.PoolReport]:
+        """As :meth:`asrd.AsyncClient.pools`."""
+        return self.perform(self._async.pools())
+
+    def recycle(self, pool: str | None = None, seat: str | None = None) -> m.Done:
+        """As :meth:`asrd.AsyncClient.recycle`."""
+        return self.perform(self._async.recycle(pool, seat))
+
+    def drain(self, resume: bool = False) -> m.Done:
+        """As :meth:`asrd.AsyncClient.drain`."""
+        return self.perform(self._async.drain(resume))
+
+    def stop(self, now: bool = False) -> m.Done:
+        """As :meth:`asrd.AsyncClient.stop`."""
+        return self.perform(self._async.stop(now))

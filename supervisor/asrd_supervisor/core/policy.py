@@ -56,6 +56,7 @@ class RestartPolicy(_Table, frozen=True, kw_only=True):
     intensity: Annotated[int, Meta(ge=1, le=100)] = 5
     """So many deaths in a seat within ``period`` are answered by another start; one more makes the seat failed."""
     period: Duration = Duration(60)
+    """The time within which deaths are counted."""
     delay_max: Duration = Duration(60)
     """The longest back-off between two starts. The first restart is immediate, then 1, 2, 4, ... seconds."""
     revive: Duration = Duration(60)
@@ -75,6 +76,7 @@ class QueuePolicy(_Table, frozen=True, kw_only=True):
     """How much waits before the daemon says ``overloaded``."""
 
     max_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    """Jobs that wait for a worker."""
     max_bytes: Size = Size(1 << 30)
     """Audio of all jobs that are not finished."""
 
