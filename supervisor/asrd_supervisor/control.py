@@ -1,6 +1,7 @@
 """The control socket: answered at once from what is known, however busy the workers are."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -31,12 +32,11 @@ class Control:
         spool: Spool,
         post: Callable[[ev.Event], None],
     ) -> None:
-        self._loop = loop
         self._core = core
         self._config = config
         self._spool = spool
         self._post = post
-        self._started = loop.time()
+        self._started = time.monotonic()
         self._codec: Codec[msg.ControlQuestion] = Codec(msg.ControlQuestion)
         self.loop_lag = 0.0
         """Seconds; kept up by the daemon's tick."""
@@ -67,7 +67,7 @@ class Control:
         return msg.Refused(fault=Fault.of(Code.TOO_MANY_FRAMES, said))
 
     def _answer(self, question: msg.ControlQuestion) -> msg.ControlAnswer:
-        now = self._loop.time()
+        now = time.monotonic()
         match question:
             case msg.Health():
                 return snapshot.health(self._core, now - self._started, int(self._config.audio.max_body))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ class Daemon:
         self._addresses = addresses
         self._gone: asyncio.Future[Exit] = loop.create_future()
         core = self._core = Supervisor(sizing.policy(config), random.Random())
-        self._owner = Owner(core, loop.time, self._perform)
+        self._owner = Owner(core, time.monotonic, self._perform)
         post = self._owner.post
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._spool = Spool(config.results)
@@ -142,7 +143,7 @@ class Daemon:
                 self._settle(action)
 
     def _settle(self, action: do.Deliver | do.Fail) -> None:
-        job, now = action.job, self._loop.time()
+        job, now = action.job, time.monotonic()
         answer: msg.Completed | msg.Failed
         match action:
             case do.Deliver(run=run, body=body):

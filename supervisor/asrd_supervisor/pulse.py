@@ -4,6 +4,7 @@ The watchdog is fed from here and from nowhere else. A loop that does not turn d
 """
 
 import asyncio
+import time
 from collections import deque
 
 from asrd_supervisor.control import Control
@@ -32,7 +33,7 @@ class Pulse:
 
     def start(self) -> None:
         """Beat from now on."""
-        self._due = self._loop.time()
+        self._due = time.monotonic()
         self._beat()
 
     def stop(self) -> None:
@@ -42,7 +43,7 @@ class Pulse:
         self._notifier.stopping()
 
     def _beat(self) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         self._lags.append(max(0.0, now - self._due))
         self._control.loop_lag = max(self._lags)
         self._tell_the_manager(now)

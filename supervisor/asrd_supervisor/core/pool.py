@@ -148,6 +148,8 @@ class Pool:
             out.append(do.Announce("worker.left", {"seat": str(seat), "how": how}))
         if slot.state is State.BACKOFF:
             out += slot.back_off(now)
+        if slot.state is State.FAILED:
+            out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
         slot.task = None
         if step is not None:
             cancelled = slot.cancelling
