@@ -1,8 +1,8 @@
 """The wire for other languages: JSON Schema of the messages, and the bytes of the golden vectors.
 
-``python -m asrd_protocol.schema`` rewrites ``schema/`` and ``vectors/`` beside this package in a checkout; run it after a
-message has changed. In a vector the ``value`` is written by hand, and what a reader can work out from it is not: fields
-that have a default may be left out there, the rest is filled in.
+``python -m asrd_protocol.schema`` rewrites ``schema/`` and ``vectors/`` beside this package in a checkout; run it after
+a message has changed. The ``value`` of a vector is written by hand, and may leave out what has a default: that and the
+encoded forms are filled in. ``variants.json`` and ``invalid.json`` are written by hand altogether.
 """
 
 import sys

@@ -47,7 +47,7 @@ class Daemon:
         post = self._owner.post
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._spool = Spool(config.results)
-        self._publisher = Publisher(self._context, addresses.events)
+        self._publisher = Publisher(self._context, loop, addresses.events)
         self._timers = Timers(loop, post)
         specs = {n: LaunchSpec(p.python, worker_environment(p)) for n, p in config.pools.items()}
         self._launcher = Launcher(loop, addresses.workers, specs, post)

@@ -18,6 +18,10 @@ ZERO_COPY = 65_536
 TURN = 64
 """Messages taken before everybody else on the loop gets a turn."""
 
+# pyzmq's own are enum members; for them each `&` and each option runs Python code.
+_EVENTS, _RCVMORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What one peer may send."""
@@ -79,10 +83,13 @@ class Router:
 
     def send(self, identity: bytes, frames: Sequence["bytes | zmq.Frame"], *, delimiter: bool = False) -> bool:
         """Send one message; False when the peer is gone or does not read."""
-        head = [identity, b""] if delimiter else [identity]
-        large = any(len(frame) >= ZERO_COPY for frame in frames)
+        send = self._socket.send
+        *rest, last = [b"", *frames] if delimiter else frames
         try:
-            self._socket.send_multipart([*head, *frames], zmq.NOBLOCK, copy=not large)
+            send(identity, _NOBLOCK | _SNDMORE)  # the first frame alone can fail: then there is no such peer
+            for frame in rest:
+                send(frame, _NOBLOCK | _SNDMORE, copy=len(frame) < ZERO_COPY)
+            send(last, _NOBLOCK, copy=len(last) < ZERO_COPY)
         except zmq.ZMQError:
             return False
         finally:
@@ -97,7 +104,7 @@ class Router:
 
     def _waiting(self) -> bool:
         """Whether there is a message; asking is cheaper than being told by an exception that there is none."""
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self._socket.getsockopt(_EVENTS)) & _POLLIN)
 
     def _read(self) -> None:
         self._again = False
@@ -110,20 +117,20 @@ class Router:
     def _receive(self) -> Parcel:
         """Identity and header are small and copied; the body is taken as it lies in libzmq's memory."""
         socket = self._socket
-        identity = socket.recv(zmq.NOBLOCK)
+        identity = socket.recv(_NOBLOCK)
         header = self._next()
         delimiter = header == b"" and self._more()
         if delimiter:
             header = self._next()
-        body = socket.recv(zmq.NOBLOCK, copy=False) if self._more() else None
+        body = socket.recv(_NOBLOCK, copy=False) if self._more() else None
         surplus = 0
         while self._more():
-            socket.recv(zmq.NOBLOCK, copy=False)
+            socket.recv(_NOBLOCK, copy=False)
             surplus += 1
         return Parcel(identity, delimiter, header, body, surplus)
 
     def _next(self) -> bytes:
-        return self._socket.recv(zmq.NOBLOCK) if self._more() else b""
+        return self._socket.recv(_NOBLOCK) if self._more() else b""
 
     def _more(self) -> bool:
-        return bool(self._socket.getsockopt(zmq.RCVMORE))
+        return bool(self._socket.getsockopt(_RCVMORE))

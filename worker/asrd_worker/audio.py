@@ -45,6 +45,9 @@ FREE_S = 600.0
 BYTES_PER_S = 8
 """A body may give FREE_S seconds, and one more for each BYTES_PER_S of it. A silent FLAC has 50 and more."""
 
+ROUNDING_S = 0.001
+"""Added up over a hundred thousand frames, seconds are not exact."""
+
 ROOM = 256 << 20
 """Bytes by which the process may grow beyond what the samples themselves need while FFmpeg is at work."""
 
@@ -121,8 +124,7 @@ def _recorded(
     frames = _Frames(container, stream)
     tape = Tape()
     for frame in frames:
-        _check(frame.sample_rate, frame.layout.nb_channels)
-        if tape.seconds + frame.samples / frame.sample_rate > limit_s:
+        if tape.seconds + frame.samples / frame.sample_rate > limit_s + ROUNDING_S:
             raise over_limit
         tape.add(frame)
     stated_s = _stated_s(container, stream, body, tape.seconds)
@@ -144,17 +146,14 @@ def _audio_stream(container: InputContainer) -> AudioStream:
     codec = context.codec.name if context else "unknown"
     if codec not in CODECS.split(","):
         raise Unusable(Code.NO_AUDIO_STREAM, f"has audio of a kind that is not read here ({codec}); convert it to flac")
-    _check(context.sample_rate, context.layout.nb_channels)
-    context.thread_count = 1
-    return stream
-
-
-def _check(rate: int, channels: int) -> None:
+    rate, channels = context.sample_rate, context.layout.nb_channels
     if rate not in RATES:
         raise Unusable(Code.BAD_AUDIO, f"has a sample rate of {rate} Hz; {RATES[0]} to {RATES[-1]} Hz are read")
     if channels not in CHANNELS:
         said = f"has {channels} channels" if channels else "has no channels, or too many to count"
         raise Unusable(Code.BAD_AUDIO, f"{said}; {CHANNELS[0]} to {CHANNELS[-1]} are read")
+    context.thread_count = 1
+    return stream
 
 
 class _Frames:
@@ -179,8 +178,11 @@ class _Frames:
                 continue
             run = 0
             for frame in frames:
-                assert isinstance(frame, AudioFrame)
-                yield frame
+                # A damaged packet may well decode, to one frame of 32 channels.
+                if frame.sample_rate in RATES and frame.layout.nb_channels in CHANNELS:
+                    yield frame
+                else:
+                    self.damaged += 1
 
 
 def _warnings(seconds: float, stated_s: float, damaged: int) -> list[str]:
@@ -195,17 +197,19 @@ def _warnings(seconds: float, stated_s: float, damaged: int) -> list[str]:
 
 def _stated_s(container: InputContainer, stream: AudioStream, body: memoryview, seconds: float) -> float:
     """The seconds of audio that the file says it has; 0 when it does not say, and FFmpeg only guesses."""
-    match container.format.name:
-        case "wav" if (share := _wav_share(body)) < 1:
-            return seconds / share
-        case "aac" | "amr":
-            return 0.0
-        case "mp3" if not stream.start_time:  # only an encoder's info header, which has the length too, gives one
-            return 0.0
+    kind = container.format.name
+    if kind == "wav" and (share := _wav_share(body)) < 1:
+        return seconds / share
+    stated_s = 0.0
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    only = len(container.streams) == 1
-    return container.duration / av.time_base if only and container.duration else 0.0
+        stated_s = float(stream.duration * stream.time_base)
+    elif container.duration and len(container.streams) == 1:
+        stated_s = container.duration / av.time_base
+    if kind in ("mp3", "aac", "amr"):
+        # They need not state a length; FFmpeg then divides size by bit rate, and what the size tells is no claim.
+        sized_s = len(body) * 8 / (stream.codec_context.bit_rate or 1)
+        return stated_s if sized_s < 0.98 * stated_s else 0.0
+    return stated_s
 
 
 def _wav_share(body: memoryview) -> float:

@@ -46,6 +46,7 @@ class Worker:
                 case link.RunStep():
                     self._run(engine, message, body)
                 case link.StopWorker():
+                    engine.close()
                     return Exit.OK
                 case _:
                     pass  # a cancel that crossed our answer

@@ -70,6 +70,7 @@ class AsyncClient:
     async def submit(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -92,6 +93,7 @@ class AsyncClient:
     async def enqueue(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -108,6 +110,7 @@ class AsyncClient:
     async def transcribe(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -180,14 +183,12 @@ class AsyncClient:
         Raises:
             AudioError, NoDaemon
         """
-        if isinstance(audio, Sound):
-            return audio
         limit = await self.limit(audio)
-        if isinstance(audio, bytes):
+        if isinstance(audio, bytes | Sound):
             return load(audio, sample_rate, limit)
         return await asyncio.to_thread(load, audio, sample_rate, limit)
 
-    async def limit(self, audio: AudioLike) -> int | None:
+    async def limit(self, audio: AudioLike | Sound) -> int | None:
         """The most bytes that may be sent, or None where the audio is too small to ask for it."""
         held = size(audio)
         if held is not None and held <= UNCHECKED:

@@ -48,7 +48,7 @@ class Sound(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def size(audio: AudioLike) -> int | None:
+def size(audio: AudioLike | Sound) -> int | None:
     """Bytes that the body will have, as far as can be told without reading; None otherwise."""
     match audio:
         case str() | os.PathLike():
@@ -58,18 +58,22 @@ def size(audio: AudioLike) -> int | None:
                 return None
         case bytes() | bytearray():
             return len(audio)
+        case Sound(body=body):
+            return len(body)
         case _:
             held = getattr(audio, "nbytes", None)
             return held if isinstance(held, int) else None
 
 
-def load(audio: AudioLike, sample_rate: int = 16_000, limit: int | None = None) -> Sound:
+def load(audio: AudioLike | Sound, sample_rate: int = 16_000, limit: int | None = None) -> Sound:
     """Reads the audio; at most ``limit`` bytes. ``sample_rate`` in Hz is that of an array.
 
     Raises:
         AudioError: when it is missing, empty, too large or nothing that can be sent.
     """
     match audio:
+        case Sound():
+            sound = audio
         case str() | os.PathLike():
             sound = _from_path(Path(audio), limit)
         case bytes() | bytearray() | memoryview():

@@ -1,7 +1,8 @@
 """The handle of one job."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Sequence
 
 from asrd.errors import AsrdError, Refused, TimedOut
 from asrd.shell import Shell
@@ -34,6 +35,20 @@ class AsyncJob:
     def run(self) -> Run | None:
         """Where and how it ran; None until it is completed."""
         return self._track.end.run if isinstance(self._track.end, Finished) else None
+
+    @property
+    def decoded(self) -> Sequence[Segment]:
+        """The segments that are there by now."""
+        return tuple(self._track.segments)
+
+    async def updates(self) -> AsyncIterator[JobProgress]:
+        """The progress, whenever it or the number of segments has changed; the last one when the job has ended."""
+        track, seen = self._track, (JobProgress(), 0)
+        ended = False
+        while not ended:
+            await self._shell.until(track, functools.partial(_has_news, track, seen))
+            seen, ended = _standing(track), track.end is not None
+            yield track.progress
 
     async def segments(self) -> AsyncIterator[Segment]:
         """The segments as they are decoded, each once, also when another worker takes the job over.
@@ -96,6 +111,14 @@ class AsyncJob:
         """Stops the job and does not wait for the daemon to say so."""
         if self._track.end is None:
             self._shell.tell(m.Cancel(job=self.id))
+
+
+def _standing(track: Track) -> tuple[JobProgress, int]:
+    return track.progress, len(track.segments)
+
+
+def _has_news(track: Track, seen: tuple[JobProgress, int]) -> bool:
+    return track.end is not None or _standing(track) != seen
 
 
 def _finished(track: Track) -> Finished:

@@ -22,7 +22,7 @@ from asrd.questions import Channel, Once, Question, encoded, new_id
 from asrd.track import Finished, JobProgress, Track
 from asrd_protocol import messages as m
 from asrd_protocol.codec import Codec, Unreadable, encode
-from asrd_protocol.faults import Code
+from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Transcript
 
 LONG_POLL = 600.0
@@ -182,7 +182,8 @@ class Session:
             self.leave(track)
             return self._send_audio(track)
         if unknown and track.submit:
-            self._end(track, NoDaemon(f"the daemon hangs up whenever it is sent the {len(track.body)} bytes of audio"))
+            said = f"the daemon hangs up whenever it is sent these {len(track.body)} bytes of audio"
+            self._end(track, Refused.of(Fault.of(Code.FRAME_TOO_LARGE, said)))
         elif unknown and track.accepted:
             self._end(track, JobLost.named(track.job))
         else:

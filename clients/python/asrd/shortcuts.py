@@ -17,11 +17,11 @@ def _shared(directory: Path, pid: int) -> Client:
     return Client(directory)
 
 
-def submit(audio: AudioLike, **options: Any) -> Job:
+def submit(audio: AudioLike, /, **options: Any) -> Job:
     """Sends audio to the daemon that everybody finds by default; see :meth:`asrd.Client.submit`."""
     return _shared(runtime_dir(), os.getpid()).submit(audio, **options)
 
 
-def transcribe(audio: AudioLike, **options: Any) -> Transcript:
+def transcribe(audio: AudioLike, /, **options: Any) -> Transcript:
     """The transcript of audio, by the daemon that everybody finds by default; see :meth:`asrd.Client.transcribe`."""
     return _shared(runtime_dir(), os.getpid()).transcribe(audio, **options)

@@ -108,6 +108,7 @@ class Client:
     def submit(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -122,6 +123,7 @@ class Client:
     def enqueue(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -136,6 +138,7 @@ class Client:
     def transcribe(
         self,
         audio: AudioLike | Sound,
+        /,
         *,
         pool: str | None = None,
         job: str | None = None,
@@ -173,8 +176,6 @@ class Client:
         Raises:
             AudioError, NoDaemon
         """
-        if isinstance(audio, Sound):
-            return audio
         return load(audio, sample_rate, self.perform(self._async.limit(audio)))
 
     # --- the daemon ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from enum import StrEnum
 class State(StrEnum):
     """Where a slot is. Each word is one sentence."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every event looks states up
+
     VACANT = "vacant"
     """Nobody sits here, and nobody is wanted."""
     STARTING = "starting"
@@ -42,6 +44,8 @@ class State(StrEnum):
 
 class Input(StrEnum):
     """What can happen to a slot."""
+
+    __hash__ = str.__hash__
 
     START = "start"
     """We spawn a worker."""

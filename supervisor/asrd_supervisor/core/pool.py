@@ -249,13 +249,14 @@ class Pool:
         """Round-robin over the idle ones; the worker that just failed the step only when there is no other."""
         count = len(self.slots)
         turn = [self.slots[(self._turn + i) % count] for i in range(count)]
-        others = any(slot.ready and str(slot.seat) != avoid for slot in turn)
-        idle = (s for s in turn if s.state is State.IDLE and not (others and avoid and str(s.seat) == avoid))
-        return next(idle, None)
+        idle = [slot for slot in turn if slot.state is State.IDLE]
+        if avoid and any(slot.ready and str(slot.seat) != avoid for slot in turn):
+            idle = [slot for slot in idle if str(slot.seat) != avoid]
+        return idle[0] if idle else None
 
     def _turn_away(self) -> Out:
         """Nobody will ever work: say so now instead of letting callers wait."""
-        if not self.hopeless or not len(self.backlog):
+        if not len(self.backlog) or not self.hopeless:
             return []
         fault = self.unavailable_fault()
         return [ev.StepEnded(step, ev.Unserved(fault)) for step in self.backlog.clear()]

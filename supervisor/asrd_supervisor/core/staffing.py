@@ -135,9 +135,11 @@ class Staffing:
         return [said, *slot.apply(Input.RETIRE, now)]
 
     def _fill(self, now: float) -> list[do.Action]:
+        missing = self._target() - self._standing()
+        if missing <= 0:
+            return []
         actions: list[do.Action] = []
-        for slot in self._slots:
-            if slot.state is State.VACANT and self._standing() < self._target():
-                actions += slot.apply(Input.START, now)
-                actions.append(do.Announce("worker.starting", {"seat": str(slot.seat)}))
+        for slot in [slot for slot in self._slots if slot.state is State.VACANT][:missing]:
+            actions += slot.apply(Input.START, now)
+            actions.append(do.Announce("worker.starting", {"seat": str(slot.seat)}))
         return actions

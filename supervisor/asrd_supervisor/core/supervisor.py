@@ -54,7 +54,7 @@ class Supervisor:
                     todo.append(thing)
                 else:
                     actions.append(thing)
-            if not todo:
+            if not todo and (self._leaving or isinstance(event, ev.WorkerExited)):
                 todo.extend(self._consider_leaving())
         actions += self._leave_if_empty()
         return actions

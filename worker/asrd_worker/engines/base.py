@@ -85,6 +85,9 @@ class Engine(ABC):
     def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
         """Decode the samples, a segment at a time."""
 
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to do here: the process ends
+        """The worker has been told to leave."""
+
 
 def options_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
     """The options of a job, checked.

@@ -6,116 +6,24 @@
 import ctypes
 import os
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Audio
 from asrd_protocol.model import Segment, Work
+from asrd_worker.engines import script as word
 from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription
+from asrd_worker.engines.script import Do, Script, ScriptSettings
 
 if TYPE_CHECKING:
     from asrd_worker.audio import Decoded
 
-
-class _Do(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", tag=str.lower, forbid_unknown_fields=True):
-    pass
-
-
-class Speak(_Do, frozen=True, kw_only=True):
-    """Say one segment of so many seconds."""
-
-    text: str
-    seconds: float = 1.0
-
-
-class Sleep(_Do, frozen=True, kw_only=True):
-    """Wait, with the GIL given up."""
-
-    s: float
-
-
-class Spin(_Do, frozen=True, kw_only=True):
-    """Compute."""
-
-    s: float
-
-
-class Leak(_Do, frozen=True, kw_only=True):
-    """Keep so much memory for ever."""
-
-    mb: float
-
-
-class Hang(_Do, frozen=True, kw_only=True):
-    """Make no progress: in C with the GIL, in C without it, in Python, or stopped by a signal."""
-
-    how: Literal["gil", "c", "python", "stopped"] = "c"
-
-
-class Die(_Do, frozen=True, kw_only=True):
-    """End the process: by an exit code or by a signal that it sends to itself."""
-
-    code: int | None = None
-    signal: str = "SIGKILL"
-
-
-class Segfault(_Do, frozen=True, kw_only=True):
-    """Read address 0."""
-
-
-class Fail(_Do, frozen=True, kw_only=True):
-    """Raise: a fault of this code, or a plain exception without one."""
-
-    message: str = "scripted"
-    code: Code | None = None
-    leave: bool = False
-
-
-class Print(_Do, frozen=True, kw_only=True):
-    """Write so much text to stderr."""
-
-    text: str = "scripted output"
-    times: int = 1
-
-
-class Lie(_Do, frozen=True, kw_only=True):
-    """Send the supervisor what no healthy worker sends."""
-
-    how: Literal["garbage", "attempt", "ready", "twice"] = "garbage"
-
-
-class Deafen(_Do, frozen=True, kw_only=True):
-    """Ignore SIGTERM and SIGABRT from now on."""
-
-
-Do = Speak | Sleep | Spin | Leak | Hang | Die | Segfault | Fail | Print | Lie | Deafen
-
-
-class ScriptSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the workers of the pool behave."""
-
-    start_s: float = 0.0
-    """Time that loading takes."""
-    model: str = ""
-    at_load: list[Do] = []
-    at_warm_up: list[Do] = []
-    at_exit: list[Do] = []
-    generations: int = 0
-    """Only workers up to this generation do what ``at_load`` and ``at_warm_up`` say; 0 for all."""
-    slow_per_job: float = 0.0
-    """Sleeps and spins take this share longer with each job of the worker."""
-    leak_mb_per_job: float = 0.0
-
-
-class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the job does, in order."""
-
-    script: list[Do] = []
-    seconds: float = 1.0
-    """Length of the pretended audio."""
+_orders = msgspec.json.Decoder(list[Do])
 
 
 class _Silence(msgspec.Struct, frozen=True):
@@ -135,7 +43,6 @@ class Scripted(Engine):
         super().__init__(settings, seat)
         self._kept: list[bytearray] = []
         self._jobs = 0
-        self._attempt_said = 0
         generation = int(seat.rpartition(".")[2])
         self._misbehaves = not settings.generations or generation <= settings.generations
 
@@ -150,6 +57,11 @@ class Scripted(Engine):
         if self._misbehaves:
             self._play_all(self.settings.at_warm_up)
 
+    def close(self) -> None:
+        """Do what the settings say."""
+        if self._misbehaves:
+            self._play_all(self.settings.at_exit)
+
     def read(self, audio: Audio, body: memoryview, max_audio_s: float) -> "Decoded":
         """Pretend."""
         return cast("Decoded", _Silence())
@@ -158,10 +70,10 @@ class Scripted(Engine):
         """Play the script."""
         self._jobs += 1
         if self.settings.leak_mb_per_job:
-            self._play(Leak(mb=self.settings.leak_mb_per_job))
+            self._play(word.Leak(mb=self.settings.leak_mb_per_job))
         at, count = 0.0, 0
         for do in options.script:
-            if isinstance(do, Speak):
+            if isinstance(do, word.Speak):
                 yield Segment(id=count, seek=0, start=at, end=at + do.seconds, text=do.text)
                 at, count = at + do.seconds, count + 1
             else:
@@ -175,23 +87,39 @@ class Scripted(Engine):
     def _play(self, do: Do) -> None:
         slower = 1 + self.settings.slow_per_job * max(0, self._jobs - 1)
         match do:
-            case Sleep(s=s):
+            case word.Sleep(s=s):
                 time.sleep(s * slower)
-            case Spin(s=s):
+            case word.Spin(s=s):
                 end = time.process_time() + s * slower
                 while time.process_time() < end:
                     pass
-            case Leak(mb=mb):
+            case word.Leak(mb=mb):
                 self._kept.append(bytearray(os.urandom(1024)) * int(mb * 1024))
-            case Print(text=text, times=times):
+            case word.Print(text=text, times=times):
                 for _ in range(times):
                     os.write(2, text.encode() + b"\n")
-            case Lie(how=how):
+            case word.Later(s=s, script=script):
+                later = threading.Timer(s, self._play_all, [script])
+                later.daemon = True
+                later.start()
+            case word.Obey(order=order):
+                self._play_all(self._take(order))
+            case word.Lie(how=how):
                 self._lie(how)
-            case Fail(message=message, code=code, leave=leave):
-                _fail(message, code, leave)
             case _:
                 _misbehave(do)
+
+    def _take(self, order: str) -> list[Do]:
+        """The script of an order that nobody else has taken; removing the file is what decides."""
+        path = Path(self.settings.orders) / order
+        if not self.settings.orders or not path.exists():
+            return []
+        try:
+            text = path.read_bytes()
+            path.unlink()
+        except FileNotFoundError:
+            return []
+        return _orders.decode(text)
 
     def _lie(self, how: str) -> None:
         from asrd_protocol import link
@@ -218,22 +146,24 @@ def _fail(message: str, code: Code | None, leave: bool) -> None:
 
 def _misbehave(do: Do) -> None:
     match do:
-        case Hang(how="gil"):
+        case word.Hang(how="gil"):
             ctypes.PyDLL(None).sleep(3600)
-        case Hang(how="c"):
+        case word.Hang(how="c"):
             ctypes.CDLL(None).sleep(3600)
-        case Hang(how="python"):
+        case word.Hang(how="python"):
             while True:
                 pass
-        case Hang():
+        case word.Hang():
             os.kill(os.getpid(), signal.SIGSTOP)
-        case Die(code=None, signal=name):
+        case word.Die(code=None, signal=name):
             os.kill(os.getpid(), getattr(signal, name))
             signal.pause()
-        case Die(code=code):
+        case word.Die(code=code):
             os._exit(code or 0)
-        case Segfault():
+        case word.Segfault():
             ctypes.string_at(0)
-        case Deafen():
+        case word.Fail(message=message, code=code, leave=leave):
+            _fail(message, code, leave)
+        case word.Deafen():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGABRT, signal.SIG_IGN)

@@ -1,1 +1,19 @@
-""""""
+"""The ``asrd`` command: one file a theme. What a command needs is imported when it runs, so that help is quick."""
+
+import importlib
+import sys
+
+_THEMES = ("daemon", "transcribe", "jobs", "status", "operate", "top", "demo")
+"""In the order of the help."""
+
+
+def main() -> None:
+    """The entry point of the console script. No traceback reaches the user; see :mod:`asrd.cli.verdict`."""
+    try:
+        from asrd.cli.app import app
+
+        for theme in _THEMES:
+            importlib.import_module(f"asrd.cli.{theme}")
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,130 @@
+"""Many files at once through one daemon, bounded, each with its own fate."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from asrd.aio import AsyncClient
+from asrd.cli.output import Rendering
+from asrd.cli.progress import Display
+from asrd.cli.source import Source
+from asrd.cli.verdict import complain
+from asrd.errors import AsrdError, NoDaemon, Overloaded, TimedOut
+from asrd.job import AsyncJob
+from asrd.track import Finished
+from asrd_protocol.exits import Exit
+
+AHEAD = 2
+"""Jobs under way for each worker: one being decoded, one waiting so that no worker idles."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What shall be done with each file."""
+
+    options: dict[str, Any]
+    pool: str | None = None
+    timeout: float | None = None
+    """Seconds for one file, the wait for room in the queue included."""
+
+
+class Batch:
+    """Transcribes sources, and prints or writes the results in the order of the sources."""
+
+    def __init__(self, client: AsyncClient, wish: Wish, rendering: Rendering, display: Display) -> None:
+        self._client = client
+        self._wish = wish
+        self._rendering = rendering
+        self._display = display
+        self._freed = asyncio.Event()
+
+    async def run(self, sources: Sequence[Source]) -> Exit:
+        """All of them; the exit code is bad when one failed.
+
+        Raises:
+            NoDaemon: when there is none, or none any more.
+        """
+        workers = (await self._client.stats()).workers.total
+        room = asyncio.Semaphore(max(AHEAD, AHEAD * workers))
+        streams = self._rendering.streams and len(sources) == 1
+        tasks = [asyncio.create_task(self._one(source, room, streams)) for source in sources]
+        code = Exit.OK
+        try:
+            for source, task in zip(sources, tasks, strict=True):
+                if not self._deliver(source, await task, printed=streams):
+                    code = Exit.FAILED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return code
+
+    def _deliver(self, source: Source, outcome: Finished | AsrdError, *, printed: bool) -> bool:
+        """Prints, writes or complains."""
+        if isinstance(outcome, NoDaemon):
+            raise outcome
+        if isinstance(outcome, AsrdError):
+            complain(str(outcome) if source.name in str(outcome) else f"{source.name}: {outcome}")
+            return False
+        for warning in outcome.transcript.warnings:
+            complain(f"{source.name}: warning: {warning}")
+        if self._rendering.directory:
+            self._rendering.write(outcome, source.stem)
+        elif not printed:
+            text = self._rendering.text(outcome, self._rendering.formats[0])
+            self._display.emit(text if text.endswith("\n") or not text else text + "\n")
+        return True
+
+    async def _one(self, source: Source, room: asyncio.Semaphore, streams: bool) -> Finished | AsrdError:
+        """One file from its bytes to its transcript."""
+        outcome: Finished | AsrdError
+        async with room:
+            try:
+                async with asyncio.timeout(self._wish.timeout):
+                    outcome = await self._transcribe(source, streams)
+            except AsrdError as error:
+                outcome = error
+            except TimeoutError:
+                outcome = TimedOut(f"there is no transcript after {self._wish.timeout:g} s; the job is cancelled")
+            self._freed.set()
+            self._freed.clear()
+        self._display.ended(source.name, outcome if isinstance(outcome, Finished) else None)
+        return outcome
+
+    async def _transcribe(self, source: Source, streams: bool) -> Finished:
+        job = await self._submit(source)
+        try:
+            return await self._follow(source, job, streams)
+        finally:
+            job.abandon()
+
+    async def _submit(self, source: Source) -> AsyncJob:
+        """Sends the job; where the queue is full, waits for one of ours to end or for as long as the daemon says."""
+        if isinstance(source.audio, AsrdError):
+            raise source.audio
+        sound = await self._client.load(source.audio)
+        while True:
+            try:
+                return await self._client.submit(sound, pool=self._wish.pool, **self._wish.options)
+            except Overloaded as overloaded:
+                await self._pause(overloaded.retry_after)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._freed.wait()
+        except TimeoutError:
+            return
+
+    async def _follow(self, source: Source, job: AsyncJob, streams: bool) -> Finished:
+        printed = 0
+        async for progress in job.updates():
+            self._display.moved(source.name, progress)
+            if streams:
+                fresh = job.decoded[printed:]
+                self._display.emit("".join(f"{segment.text.strip()}\n" for segment in fresh))
+                printed += len(fresh)
+        transcript = await job.result()
+        assert job.run is not None
+        return Finished(job.id, transcript, job.run)

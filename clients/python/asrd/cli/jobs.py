@@ -1,0 +1,109 @@
+"""Jobs that outlive the command: ``submit, wait, result, cancel``."""
+
+from typing import Annotated
+
+import typer
+
+from asrd.cli import options as opt
+from asrd.cli.app import command
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id that submit has printed.")]
+Format = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv or json.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer than this.")]
+
+
+@command("submit")
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An audio or video file; - is standard input.")],
+    pool: opt.Pool = None,
+    job: Annotated[str | None, typer.Option("--job", metavar="ID", help="An id of your own for the job.")] = None,
+    language: opt.Language = None,
+    task: opt.Task = None,
+    beam_size: opt.BeamSize = None,
+    temperature: opt.Temperature = None,
+    word_timestamps: opt.WordTimestamps = None,
+    vad_filter: opt.VadFilter = None,
+    initial_prompt: opt.InitialPrompt = None,
+    hotwords: opt.Hotwords = None,
+    condition_on_previous_text: opt.ConditionOnPreviousText = None,
+    settings: opt.Settings = None,
+    runtime_dir: opt.RuntimeDir = None,
+) -> None:
+    """Submit one file and print the id of its job; see wait and result."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+    from asrd.cli.source import sources
+    from asrd.errors import AsrdError
+
+    engine = opt.engine_options(
+        settings,
+        language=language,
+        task=task,
+        beam_size=beam_size,
+        temperature=temperature,
+        word_timestamps=word_timestamps,
+        vad_filter=vad_filter,
+        initial_prompt=initial_prompt,
+        hotwords=hotwords,
+        condition_on_previous_text=condition_on_previous_text,
+    )
+    (source,) = sources([file])
+    if isinstance(source.audio, AsrdError):
+        raise source.audio
+    with Client(runtime_dir) as client:
+        to_stdout(client.enqueue(source.audio, pool=pool, job=job, **engine))
+
+
+@command("wait")
+def wait(job: Id, timeout: Timeout = None, runtime_dir: opt.RuntimeDir = None) -> int:
+    """Wait until a job has ended; the exit code is 1 when it failed, or still runs after the timeout."""
+    from asrd import Client, Finished
+    from asrd.cli.output import to_stdout
+    from asrd_protocol.exits import Exit
+
+    with Client(runtime_dir) as client:
+        state = client.wait(job, timeout)
+    if isinstance(state, Finished):
+        to_stdout(f"{job} completed")
+        return Exit.OK
+    to_stdout(f"{job} {state.state}")
+    return Exit.FAILED
+
+
+@command("result")
+def result(
+    job: Id,
+    fmt: Format = "txt",
+    release: Annotated[bool, typer.Option("--release", help="Let the daemon forget the result then.")] = False,
+    runtime_dir: opt.RuntimeDir = None,
+) -> int:
+    """Print the transcript of a job that has ended."""
+    from asrd import Client, Finished
+    from asrd.cli.output import Rendering, to_stdout
+    from asrd.cli.verdict import complain
+    from asrd_protocol.exits import Exit
+
+    rendering = Rendering(opt.formats_of([fmt]))
+    rendering.check(words=True)
+    with Client(runtime_dir) as client:
+        state = client.fetch(job)
+        if not isinstance(state, Finished):
+            complain(f"the job {job} is still {state.state}; `asrd wait {job}` waits for it")
+            return Exit.FAILED
+        to_stdout(rendering.text(state, rendering.formats[0]))
+        if release:
+            client.release(job)
+    return Exit.OK
+
+
+@command("cancel")
+def cancel(job: Id, runtime_dir: opt.RuntimeDir = None) -> int:
+    """Stop a job: a queued one at once, a running one at its next segment."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+    from asrd_protocol.exits import Exit
+
+    with Client(runtime_dir) as client:
+        client.cancel(job)
+    to_stdout(f"{job} cancelled")
+    return Exit.OK

@@ -1,0 +1,98 @@
+"""Options that several commands have, and what they mean together."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RuntimeDir = Annotated[
+    Path | None,
+    typer.Option("--runtime-dir", metavar="DIR", help="Where the daemon's sockets are.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="The pool to use; the daemon's default else.")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv, json or all; may be repeated."),
+]
+Language = Annotated[str | None, typer.Option("--language", metavar="CODE", help="Spoken language; found out else.")]
+Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="transcribe, or translate (to English).")]
+BeamSize = Annotated[int | None, typer.Option("--beam-size", metavar="N", help="Width of the beam search.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", metavar="T", help="Sampling temperature.")]
+WordTimestamps = Annotated[
+    bool | None, typer.Option("--word-timestamps/--no-word-timestamps", help="Times of each word.")
+]
+VadFilter = Annotated[bool | None, typer.Option("--vad-filter/--no-vad-filter", help="Leave out what is no speech.")]
+InitialPrompt = Annotated[str | None, typer.Option("--initial-prompt", metavar="TEXT", help="Context for the model.")]
+Hotwords = Annotated[str | None, typer.Option("--hotwords", metavar="TEXT", help="Words to expect.")]
+ConditionOnPreviousText = Annotated[
+    bool | None,
+    typer.Option(
+        "--condition-on-previous-text/--no-condition-on-previous-text",
+        help="Prompt each window with the text before it.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the engine; the value is JSON or text."),
+]
+MaxLineWidth = Annotated[
+    int | None, typer.Option("--max-line-width", metavar="N", min=0, help="Subtitles: characters a line.")
+]
+MaxLineCount = Annotated[
+    int | None, typer.Option("--max-line-count", metavar="N", min=0, help="Subtitles: lines a cue.")
+]
+HighlightWords = Annotated[bool, typer.Option("--highlight-words", help="Subtitles: underline the word being spoken.")]
+MaxWordsPerLine = Annotated[
+    int | None, typer.Option("--max-words-per-line", metavar="N", min=0, help="Subtitles: words a line.")
+]
+
+_RESERVED = {"pool": "--pool", "timeout": "--timeout", "job": "", "sample_rate": ""}
+
+
+def engine_options(settings: Sequence[str] | None, **named: Any) -> dict[str, Any]:
+    """The options of the engine: those with an option of their own that were given, and those of ``--set``.
+
+    Raises:
+        UsageError: when a setting has no value, or a name that is none of the engine's.
+    """
+    from asrd.cli.verdict import UsageError
+
+    options = {name: value for name, value in named.items() if value is not None}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--set {setting}: expected NAME=VALUE")
+        if name in _RESERVED:
+            hint = f"; use {_RESERVED[name]}" if _RESERVED[name] else ""
+            raise UsageError(f"--set {setting}: {name} is no option of an engine{hint}")
+        options[name] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def formats_of(given: Sequence[str] | None, *, default: str = "txt") -> tuple[str, ...]:
+    """The formats that were asked for, each once, "all" resolved.
+
+    Raises:
+        UsageError: for an unknown one, with the nearest.
+    """
+    from asrd.cli.verdict import UsageError
+    from asrd.formats import FORMATS
+    from asrd_protocol.codec import did_you_mean
+
+    wanted: list[str] = []
+    for name in given or (default,):
+        if name not in (*FORMATS, "all"):
+            known = (*FORMATS, "all")
+            raise UsageError(f"unknown format {name!r}{did_you_mean(name, known)} (there are {', '.join(known)})")
+        wanted += FORMATS if name == "all" else (name,)
+    return tuple(dict.fromkeys(wanted))

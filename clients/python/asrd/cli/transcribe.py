@@ -1,0 +1,95 @@
+"""``transcribe``: files in, transcripts out."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrd.cli import options as opt
+from asrd.cli.app import command
+
+if TYPE_CHECKING:
+    from asrd.cli.batch import Wish
+    from asrd.cli.output import Rendering
+    from asrd.cli.source import Source
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio or video files; - is standard input.")]
+OutputDir = Annotated[
+    Path | None, typer.Option("-o", "--output-dir", metavar="DIR", help="Write DIR/NAME.FORMAT instead of printing.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="Give a file up after this time, waiting included."),
+]
+
+
+@command("transcribe")
+def transcribe(
+    files: Files,
+    formats: opt.Formats = None,
+    output_dir: OutputDir = None,
+    pool: opt.Pool = None,
+    language: opt.Language = None,
+    task: opt.Task = None,
+    beam_size: opt.BeamSize = None,
+    temperature: opt.Temperature = None,
+    word_timestamps: opt.WordTimestamps = None,
+    vad_filter: opt.VadFilter = None,
+    initial_prompt: opt.InitialPrompt = None,
+    hotwords: opt.Hotwords = None,
+    condition_on_previous_text: opt.ConditionOnPreviousText = None,
+    settings: opt.Settings = None,
+    max_line_width: opt.MaxLineWidth = None,
+    max_line_count: opt.MaxLineCount = None,
+    highlight_words: opt.HighlightWords = False,
+    max_words_per_line: opt.MaxWordsPerLine = None,
+    timeout: Timeout = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
+    runtime_dir: opt.RuntimeDir = None,
+) -> int:
+    """Transcribe files; print the text as it is decoded, or write subtitles and other formats.
+
+    One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs.
+    """
+    from asrd.cli.batch import Wish
+    from asrd.cli.output import Rendering
+    from asrd.cli.source import check_stems, sources
+    from asrd.formats import Layout
+
+    engine = opt.engine_options(
+        settings,
+        language=language,
+        task=task,
+        beam_size=beam_size,
+        temperature=temperature,
+        word_timestamps=word_timestamps,
+        vad_filter=vad_filter,
+        initial_prompt=initial_prompt,
+        hotwords=hotwords,
+        condition_on_previous_text=condition_on_previous_text,
+    )
+    layout = Layout(
+        max_line_width=max_line_width,
+        max_line_count=max_line_count,
+        highlight_words=highlight_words,
+        max_words_per_line=max_words_per_line,
+    )
+    rendering = Rendering(opt.formats_of(formats), layout, output_dir)
+    rendering.check(words=bool(engine.get("word_timestamps")))
+    given = sources(files)
+    if output_dir:
+        check_stems(given, output_dir)
+    return asyncio.run(_all(given, Wish(engine, pool, timeout), rendering, quiet, runtime_dir))
+
+
+async def _all(
+    given: "list[Source]", wish: "Wish", rendering: "Rendering", quiet: bool, runtime_dir: Path | None
+) -> int:
+    from asrd.aio import AsyncClient
+    from asrd.cli.batch import Batch
+    from asrd.cli.progress import display
+
+    async with AsyncClient(runtime_dir) as client:
+        with display(files=len(given), quiet=quiet) as shown:
+            return await Batch(client, wish, rendering, shown).run(given)

@@ -1,0 +1,403 @@
+"""Media files in, 16 kHz mono samples out: honest files, damaged ones, and ones made to hurt."""
+
+import json
+import random
+import re
+import resource
+import socket
+import subprocess
+import sys
+import wave
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from asrd_protocol.faults import Blame, Code, Fault
+from asrd_protocol.messages import MediaFile
+from asrd_worker import audio
+from asrd_worker.audio import SAMPLE_RATE, AudioFault, Decoded, decode
+from support.media import KINDS, PITCH, encoded, id3, made, movie, riff, table_bomb, tone
+from support.wait import eventually
+
+FOUR_HOURS = 14_400.0
+SECOND = tone(1).tobytes()
+
+
+def decoded(body: bytes | memoryview, max_audio_s: float = FOUR_HOURS) -> Decoded:
+    result = decode(MediaFile(name="talk.bin"), body, max_audio_s)
+    assert result.samples.dtype == np.float32
+    assert result.samples.ndim == 1
+    assert result.duration == result.samples.size / SAMPLE_RATE
+    assert np.abs(result.samples).max() <= 1
+    return result
+
+
+def fault(body: bytes, max_audio_s: float = FOUR_HOURS) -> Fault:
+    with pytest.raises(AudioFault) as caught:
+        decode(MediaFile(name="talk.bin"), body, max_audio_s)
+    assert caught.value.fault.blame is Blame.CALLER
+    assert caught.value.fault.message.startswith("'talk.bin' ")
+    return caught.value.fault
+
+
+def pitch(result: Decoded) -> float:
+    """The strongest frequency, Hz."""
+    strength = np.abs(np.fft.rfft(result.samples))
+    return float(strength.argmax() / result.duration)
+
+
+# --- honest files -----------------------------------------------------------------------------------------------------
+
+
+def test_real_speech_is_taken_sample_for_sample(speech: Path) -> None:
+    clips = sorted(speech.glob("*.wav"))
+    assert len(clips) == 5
+    for clip in clips:
+        with wave.open(str(clip)) as recording:
+            pcm = np.frombuffer(recording.readframes(recording.getnframes()), "<i2")
+        result = decoded(clip.read_bytes())
+        assert np.array_equal(result.samples, pcm.astype(np.float32) / 32_768)
+        assert result.warnings == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_is_read(kind: str) -> None:
+    result = decoded(made(kind))
+    assert result.duration == pytest.approx(2.0, abs=0.15)
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+    assert result.samples.max() == pytest.approx(0.3, abs=0.1)
+    assert result.warnings == []
+
+
+@pytest.mark.parametrize("rate", [4_000, 11_025, 22_050, 44_100, 192_000, 384_000])
+def test_every_rate_becomes_16_khz(rate: int) -> None:
+    result = decoded(riff(tone(1, rate).tobytes(), rate=rate))
+    assert result.samples.size == pytest.approx(SAMPLE_RATE, abs=16)
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_up_to_eight_channels_become_one(channels: int) -> None:
+    result = decoded(riff(tone(1, channels=channels).tobytes(), channels=channels))
+    assert result.duration == 1
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+
+
+def test_a_body_may_be_a_memoryview() -> None:
+    body = made("flac")
+    assert np.array_equal(decoded(memoryview(body)).samples, decoded(body).samples)
+
+
+def test_of_a_movie_the_sound_is_decoded() -> None:
+    result = decoded(movie(2))
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+    assert result.warnings == []
+
+
+def test_files_that_were_joined_are_read_to_the_end() -> None:
+    second = encoded(tone(2, 44_100, channels=2), 44_100, "mp3", "libmp3lame")
+    result = decoded(made("mp3") + second)
+    assert result.duration == pytest.approx(4.0, abs=0.2)
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+    assert not [warning for warning in result.warnings if "partial" in warning]
+
+
+def test_no_tag_is_too_odd() -> None:
+    words = (b"TIT2", b"\3\xff\xfe\xfd\xc3\x28"), (b"TXXX", b"\0\x80\x81\0\xff"), (b"T\xff\xfeX", b"\0abc")
+    picture = (b"APIC", b"\0image/jpeg\0\3\0\xff\xd8" + random.Random(1).randbytes(2 << 20))
+    result = decoded(id3(*words, picture) + made("mp3"))
+    assert result.duration == pytest.approx(2.0, abs=0.1)
+
+
+def test_the_white_lists_name_what_ffmpeg_has() -> None:
+    assert set(audio.FORMATS.split(",")) <= av.format.formats_available
+    # Which outside libraries are in is the packager's choice.
+    missing = set(audio.CODECS.split(",")) - av.codecs_available
+    assert not [codec for codec in missing if not codec.startswith("lib")]
+
+
+# --- length -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "aiff"])
+def test_as_long_as_allowed_is_not_too_long(kind: str) -> None:
+    body = made(kind, seconds=3)
+    assert decoded(body, max_audio_s=3.0).duration == pytest.approx(3.0, abs=0.01)
+    assert fault(body, max_audio_s=2.9).code is Code.AUDIO_TOO_LONG
+    assert "2.9 s" in fault(body, max_audio_s=2.9).message
+
+
+def test_a_header_that_says_nothing_of_the_length_hides_none() -> None:
+    assert fault(riff(SECOND * 3, size=100_000_000), max_audio_s=2).code is Code.AUDIO_TOO_LONG
+    assert fault(made("mp3", seconds=4)[-12_000:], max_audio_s=0.5).code is Code.AUDIO_TOO_LONG
+
+
+def test_what_unfolds_beyond_reason_is_refused() -> None:
+    silence = np.zeros((4_000 * 2_400, 1), np.int16)
+    body = encoded(silence, 4_000, "flac", "flac", frame_size="65535")
+    assert len(body) < 14_000
+    refused = fault(body)
+    assert refused.code is Code.BAD_AUDIO
+    assert "unfolds" in refused.message
+
+
+MEASURE = """
+import json, re, sys
+from pathlib import Path
+from asrd_protocol.messages import MediaFile
+from asrd_worker.audio import AudioFault, decode
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+
+body = Path(sys.argv[1]).read_bytes()
+before, answer, seconds = peak(), "", 0.0
+try:
+    seconds = decode(MediaFile(), body, float(sys.argv[2])).duration
+except AudioFault as error:
+    answer = error.fault.code
+print(json.dumps([answer, seconds, peak() - before]))
+"""
+
+
+def measured(body: bytes, folder: Path, max_audio_s: float) -> tuple[str, float, int]:
+    """The fault or "", the seconds decoded, and the bytes by which a fresh process grew at most."""
+    (folder / "body").write_bytes(body)
+    command = [sys.executable, "-c", MEASURE, str(folder / "body"), str(max_audio_s)]
+    answer, seconds, grown = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return answer, seconds, grown
+
+
+def test_an_hour_of_silence_takes_no_more_than_twice_its_samples(tmp_path: Path) -> None:
+    body = encoded(np.zeros((SAMPLE_RATE * 3_600, 1), np.int16), SAMPLE_RATE, "flac", "flac")
+    assert len(body) < 2 << 20
+    samples = SAMPLE_RATE * 3_600 * 4
+    answer, seconds, grown = measured(body, tmp_path, FOUR_HOURS)
+    assert (answer, seconds) == ("", 3_600.0)
+    assert samples < grown < 2 * samples
+    answer, _, grown = measured(body, tmp_path, 60)
+    assert answer == "audio_too_long"
+    assert grown < samples / 4
+
+
+def test_a_table_that_takes_gigabytes_gets_none(tmp_path: Path) -> None:
+    answer, _, grown = measured(table_bomb(170_000_000), tmp_path, FOUR_HOURS)
+    assert answer == "bad_audio"
+    assert grown < 2 * audio.ROOM
+
+
+def test_memory_is_limited_only_while_decoding() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    decoded(made("flac"))
+    fault(b"no media at all")
+    fault(table_bomb(170_000_000))
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+# --- nothing to transcribe --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (b"", Code.NO_AUDIO, "is empty"),
+        (riff(b""), Code.NO_AUDIO, "no samples"),
+        (random.Random(1).randbytes(20_000), Code.NO_AUDIO_STREAM, "no media file"),
+        (b"hello world\n" * 100, Code.NO_AUDIO_STREAM, "no media file"),
+        (b"fLaC", Code.NO_AUDIO_STREAM, "is damaged"),
+        (b"OggS" + bytes(100), Code.NO_AUDIO, "ends before"),
+        (riff(SECOND, rate=0), Code.NO_AUDIO_STREAM, "is damaged"),
+        (riff(SECOND, rate=0xFFFFFFFF), Code.NO_AUDIO_STREAM, "is damaged"),
+        (riff(bytes(2_000), rate=1), Code.BAD_AUDIO, "a sample rate of 1 Hz"),
+        (riff(SECOND, rate=3_999), Code.BAD_AUDIO, "a sample rate of 3999 Hz"),
+        (riff(SECOND, rate=384_001), Code.BAD_AUDIO, "a sample rate of 384001 Hz"),
+        (riff(SECOND, channels=0), Code.BAD_AUDIO, "no channels"),
+        (riff(tone(1, channels=9).tobytes(), channels=9), Code.BAD_AUDIO, "9 channels"),
+        (riff(SECOND, channels=1_000), Code.BAD_AUDIO, "channels"),
+        (riff(SECOND, channels=65_535), Code.BAD_AUDIO, "channels"),
+    ],
+)
+def test_the_fault_names_what_is_wrong(body: bytes, code: Code, said: str) -> None:
+    refused = fault(body)
+    assert refused.code is code
+    assert said in refused.message
+
+
+def test_a_file_without_a_name_is_called_the_media_file() -> None:
+    with pytest.raises(AudioFault, match=r"^the media file is empty$"):
+        decode(MediaFile(), b"", FOUR_HOURS)
+
+
+def test_a_movie_without_sound_has_no_audio_stream() -> None:
+    assert fault(movie(1, sound=False)).code is Code.NO_AUDIO_STREAM
+
+
+def test_a_codec_off_the_list_is_named() -> None:
+    refused = fault(encoded(tone(1), 16_000, "matroska", "tta"))
+    assert refused.code is Code.NO_AUDIO_STREAM
+    assert "(tta)" in refused.message
+
+
+@pytest.mark.parametrize(("muxer", "codec"), [("au", "pcm_s16be"), ("avi", "pcm_s16le"), ("mpegts", "aac")])
+def test_a_format_off_the_list_is_refused(muxer: str, codec: str) -> None:
+    refused = fault(encoded(tone(1), 16_000, muxer, codec))
+    assert refused.code is Code.NO_AUDIO_STREAM
+    assert "wav, flac, mp3" in refused.message
+
+
+def test_lists_of_other_files_open_nothing(tmp_path: Path) -> None:
+    (tmp_path / "other.wav").write_bytes(riff(SECOND))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        for target in (f"http://{host}/a.ts", f"tcp://{host}", f"file://{tmp_path}/other.wav"):
+            segment = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n"
+            for playlist in (segment, f"ffconcat version 1.0\nfile '{target}'\n"):
+                assert fault(playlist.encode()).code is Code.NO_AUDIO_STREAM
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_session_description_binds_no_port() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1] & ~1
+    media = f"m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+    body = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{media}".encode()
+
+    def bound() -> bool:
+        return f":{port:04X} " in Path("/proc/self/net/udp").read_text()
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(fault, body)
+        eventually(lambda: answer.done() or bound())
+        assert not bound()
+        assert answer.result().code is Code.NO_AUDIO_STREAM
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def partial(result: Decoded) -> tuple[float, float]:
+    """The two figures of the one warning about missing audio."""
+    (found,) = [re.fullmatch(r"partial audio: (\S+) of (\S+) s", w) for w in result.warnings if "partial" in w]
+    assert found
+    return float(found[1]), float(found[2])
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "webm", "aiff"])
+def test_a_file_cut_short_gives_what_is_there_and_a_warning(kind: str) -> None:
+    body = made(kind, seconds=10)
+    result = decoded(body[: len(body) // 2])
+    there, stated = partial(result)
+    assert 1 < there < 7
+    assert there == pytest.approx(result.duration, abs=0.1)
+    assert stated == pytest.approx(10, abs=0.1)
+    assert pitch(result) == pytest.approx(PITCH, abs=2)
+
+
+def test_a_wav_that_claims_a_gigabyte_is_partial() -> None:
+    result = decoded(riff(SECOND, size=1_000_000_000))
+    assert result.duration == 1
+    assert partial(result) == (1.0, 31_250.0)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_wav_written_to_a_pipe_is_whole(size: int) -> None:
+    result = decoded(riff(SECOND, size=size))
+    assert (result.duration, result.warnings) == (1, [])
+
+
+def test_a_guessed_length_is_no_promise() -> None:
+    """An mp3 of varying bit rate without an info header: FFmpeg guesses its length from its first frames."""
+    loud = (np.random.default_rng(0).normal(0, 8_000, (160_000, 1))).astype(np.int16)
+    pcm = np.concatenate([loud, np.zeros((320_000, 1), np.int16)])
+    body = encoded(pcm, 16_000, "mp3", "libmp3lame", flags="+qscale", global_quality="472")
+    frames = body[body.index(b"\xff\xf3", body.index(b"Info") if b"Info" in body else body.index(b"Xing")) :]
+    assert decoded(frames).warnings == []
+
+
+def test_flipped_bytes_cost_their_packets_only() -> None:
+    body = bytearray(encoded(np.tile(tone(1), (11, 1)), 16_000, "flac", "flac"))
+    for at in range(5_000, len(body), 400):
+        body[at] ^= 0xFF
+    result = decoded(bytes(body))
+    there, stated = partial(result)
+    assert 2 < there < 10
+    assert stated == 11
+
+
+def test_damage_is_counted() -> None:
+    result = decoded(made("flac", seconds=10)[:-3_000])
+    assert "1 damaged packet left out" in result.warnings
+
+
+def test_a_file_damaged_throughout_is_bad() -> None:
+    body = made("flac")
+    noise = random.Random(1).randbytes(len(body))
+    refused = fault(body[:200] + noise[200:])
+    assert refused.code is Code.BAD_AUDIO
+    assert "nothing of it can be decoded" in refused.message
+
+
+def overwritten(adts: bytes, fill: Callable[[int], bytes], first: int) -> bytes:
+    """Raw AAC with the content of all packets from ``first`` on replaced, their headers kept."""
+    body, at, number = bytearray(adts), 0, 0
+    while at + 7 <= len(body):
+        size = (body[at + 3] & 3) << 11 | body[at + 4] << 3 | body[at + 5] >> 5
+        if number >= first:
+            body[at + 7 : at + size] = fill(size - 7)
+        at, number = at + size, number + 1
+    return bytes(body)
+
+
+def test_damage_without_end_is_given_up() -> None:
+    result = decoded(overwritten(made("aac", seconds=80), bytes, first=10))
+    assert result.duration == pytest.approx(0.64)
+    assert result.warnings == [f"{audio.MAX_DAMAGED_RUN} damaged packets left out"]
+
+
+def test_packets_of_noise_do_not_lose_the_rest() -> None:
+    """Noise decodes now and then, to frames of any rate and of up to 32 channels."""
+    result = decoded(overwritten(made("aac", seconds=20), random.Random(1).randbytes, first=200))
+    assert result.duration > 12
+    assert "damaged packets left out" in result.warnings[-1]
+
+
+def test_one_sample_is_audio() -> None:
+    assert decoded(riff(b"\0\x40")).samples.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_floats_that_are_no_samples_stay_within_bounds(value: float) -> None:
+    result = decoded(riff(np.full(16_000, value, "<f4").tobytes(), tag=3, bits=32))
+    assert result.duration == 1
+
+
+def test_no_mutation_raises_anything_else() -> None:
+    """300 files damaged at random: each gives samples or an AudioFault."""
+    chance = random.Random(20)
+    seeds = [made(kind, seconds=0.5) for kind in ("wav", "flac", "mp3", "ogg", "m4a", "webm")]
+    faults = 0
+    for _ in range(300):
+        body = bytearray(chance.choice(seeds))
+        for _ in range(chance.choice((1, 3, 10, 40))):
+            at = chance.randrange(min(len(body), chance.choice((100, 400, len(body)))))
+            match chance.randrange(4):
+                case 0:
+                    body[at] ^= 1 << chance.randrange(8)
+                case 1:
+                    body[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
+                case 2:
+                    del body[at : at + chance.randrange(1, 100)]
+                case 3:
+                    body[at:at] = chance.randbytes(chance.randrange(1, 50))
+        try:
+            decoded(bytes(body))
+        except AudioFault:
+            faults += 1
+    assert 50 < faults < 250
