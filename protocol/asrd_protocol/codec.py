@@ -86,12 +86,13 @@ class Codec(Generic[T]):
             return Unreadable(Fault.of(Code.BAD_MESSAGE, "the header is neither a msgpack nor a JSON map"))
         ref = head.ref if isinstance(head.ref, str) and len(head.ref) <= 64 else ""
         if head.v != VERSION:
-            said = f"this daemon speaks protocol version {VERSION}, the message says v={head.v!r}"
+            said = f"this daemon speaks protocol version {VERSION}, the message says v={_short(repr(head.v))}"
             return Unreadable(Fault.of(Code.UNSUPPORTED_VERSION, said), ref)
         if head.type not in self.types:
-            said = f"unknown message type {head.type!r}{did_you_mean(str(head.type), self.types)}"
+            word = _short(str(head.type))
+            said = f"unknown message type {word!r}{did_you_mean(word, self.types)}"
             return Unreadable(Fault.of(Code.UNKNOWN_MESSAGE, said, known=self.types), ref)
-        return Unreadable(Fault.of(Code.BAD_MESSAGE, f"{head.type}: {error}"), ref)
+        return Unreadable(Fault.of(Code.BAD_MESSAGE, f"{head.type}: {_short(str(error))}"), ref)
 
 
 class _Head(msgspec.Struct):
@@ -112,6 +113,11 @@ def _peek(header: bytes) -> _Head | None:
     except UNDECODABLE:
         return None
     return head
+
+
+def _short(text: str, most: int = 200) -> str:
+    """What a stranger wrote goes into our answers and logs, but not in any length."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _tag(struct: type[msgspec.Struct]) -> str:

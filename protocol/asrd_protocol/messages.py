@@ -4,7 +4,7 @@ Questions carry ``v`` (the protocol version) and ``ref`` (any string, echoed in 
 connection can have many questions open). A message is told by its field ``type``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,10 +13,16 @@ from asrd_protocol import VERSION
 from asrd_protocol.faults import Fault
 from asrd_protocol.model import Run
 
-JobId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-PoolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+# (?!\n): in Python's expressions a dollar matches before a last line feed too.
+JobId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}(?!\n)$")]
+PoolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,32}(?!\n)$")]
 Ref = Annotated[str, Meta(max_length=64)]
 Seconds = Annotated[float, Meta(ge=0, le=604_800)]
+
+Scalar = bool | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | float | str | None
+Item = Scalar | list[Scalar] | dict[str, Scalar]
+OptionValue = Scalar | list[Item] | dict[str, Item]
+"""As wide and as deep as engines need and no more: whatever is taken here can be written to a worker in msgpack."""
 
 
 def _snake(name: str) -> str:
@@ -64,7 +70,7 @@ class Submit(Message, frozen=True, kw_only=True):
     pool: PoolName | None = None
     """Which pool; the daemon's default pool otherwise."""
     audio: Audio = MediaFile()
-    options: dict[Annotated[str, Meta(max_length=64)], Any] = {}
+    options: dict[Annotated[str, Meta(max_length=64)], OptionValue] = {}
     """Options of the pool's engine, e.g. ``{"language": "en", "beam_size": 5}``; checked by the engine itself."""
     reply: Literal["stream", "final", "accepted"] = "stream"
     """Which answers to send: all of them, only the last, or only ``accepted``. A REQ socket gets one in any case."""

@@ -88,6 +88,7 @@ def _run(config: Config, addresses: Addresses) -> int:
     """Everything large is imported here, after the janitor has split off."""
     import structlog
     import uvloop
+    import zmq
 
     from asrd_supervisor.daemon import Daemon
     from asrd_supervisor.report.log import configure as configure_log
@@ -101,6 +102,8 @@ def _run(config: Config, addresses: Addresses) -> int:
         structlog.get_logger("asrd").warning(warning)
     try:
         return int(uvloop.run(serve()))
+    except zmq.ZMQError as error:
+        raise GroundError(f"cannot open the sockets in {addresses.directory}: {error}") from None
     finally:
         writer.close()
 

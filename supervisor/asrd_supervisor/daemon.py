@@ -43,7 +43,7 @@ class Daemon:
         self._addresses = addresses
         self._gone: asyncio.Future[Exit] = loop.create_future()
         core = self._core = Supervisor(sizing.policy(config), random.Random())
-        self._owner = Owner(core, time.monotonic, self._perform)
+        self._owner = Owner(core, time.monotonic, self._perform, self._on_broken_core)
         post = self._owner.post
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._spool = Spool(config.results)
@@ -73,10 +73,13 @@ class Daemon:
         finally:
             self._close()
 
-    def _on_defect(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception that nobody expected: the state may be wrong, so leave and be started anew."""
-        _log.error("defect", what=context.get("message"), exc_info=context.get("exception"))
+    def _on_broken_core(self, error: Exception) -> None:
+        _log.error("defect in the core", exc_info=error)
         self._leave(Exit.SOFTWARE, "a defect in asrd; the traceback is in the log")
+
+    @staticmethod
+    def _on_defect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        _log.error("defect", what=context.get("message"), exc_info=context.get("exception"))
 
     def _on_stop_signal(self) -> None:
         """The first signal drains, the second one hurries."""

@@ -3,18 +3,34 @@
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from asrd_supervisor.core.actions import Action
 from asrd_supervisor.core.events import Event
 from asrd_supervisor.core.supervisor import Supervisor
 
+_log = structlog.get_logger("asrd")
+
 
 class Owner:
-    """Runs on the event loop's thread only. An event that is posted while another one is being handled waits."""
+    """Runs on the event loop's thread only. An event that is posted while another one is being handled waits.
 
-    def __init__(self, core: Supervisor, clock: Callable[[], float], perform: Callable[[Action], None]) -> None:
+    An action that fails is logged and no more: the state is right, and whatever should have come of the action has a
+    deadline. An exception in the core itself is another thing: the state may be wrong in any way, so ``broken`` ends
+    the daemon.
+    """
+
+    def __init__(
+        self,
+        core: Supervisor,
+        clock: Callable[[], float],
+        perform: Callable[[Action], None],
+        broken: Callable[[Exception], None],
+    ) -> None:
         self.core = core
         self._clock = clock
         self._perform = perform
+        self._broken = broken
         self._events: deque[Event] = deque()
         self._handling = False
 
@@ -22,7 +38,7 @@ class Owner:
         """Perform the first actions."""
         self._handling = True
         for action in self.core.start(self._clock()):
-            self._perform(action)
+            self._attempt(action)
         self._handling = False
         self._drain()
 
@@ -37,7 +53,21 @@ class Owner:
         self._handling = True
         try:
             while self._events:
-                for action in self.core.handle(self._clock(), self._events.popleft()):
-                    self._perform(action)
+                for action in self._decide(self._events.popleft()):
+                    self._attempt(action)
         finally:
             self._handling = False
+
+    def _decide(self, event: Event) -> list[Action]:
+        try:
+            return self.core.handle(self._clock(), event)
+        except Exception as error:
+            self._events.clear()
+            self._broken(error)
+            return []
+
+    def _attempt(self, action: Action) -> None:
+        try:
+            self._perform(action)
+        except Exception:
+            _log.exception("an action failed", action=type(action).__name__)

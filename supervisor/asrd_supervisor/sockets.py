@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 import zmq
+
+_log = structlog.get_logger("asrd")
 
 ZERO_COPY = 65_536
 """Bytes from which handing a frame over beats copying it."""
@@ -111,7 +114,11 @@ class Router:
         for _ in range(TURN):
             if self._socket.closed or not self._waiting():
                 return
-            self._on_parcel(self._receive())
+            parcel = self._receive()
+            try:
+                self._on_parcel(parcel)
+            except Exception:  # one message must not make the socket deaf for all others
+                _log.exception("defect while reading a message", size=len(parcel.header))
         self._read_again()
 
     def _receive(self) -> Parcel:

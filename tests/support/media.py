@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import cache
 
 import av
 import numpy as np
@@ -42,6 +43,7 @@ def tone(seconds: float, rate: int = 16_000, channels: int = 1) -> Pcm16:
     return np.repeat((wave * 32_767).astype(np.int16)[:, np.newaxis], channels, axis=1)
 
 
+@cache
 def made(kind: str, seconds: float = 2.0) -> bytes:
     """A tone as a file of this kind."""
     muxer, codec, rate = KINDS[kind]

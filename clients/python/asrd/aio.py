@@ -17,6 +17,7 @@ from asrd.shell import Shell
 from asrd.track import Finished, Track
 from asrd_protocol import messages as m
 from asrd_protocol.addresses import Addresses, runtime_dir
+from asrd_protocol.faults import Code
 from asrd_protocol.model import Transcript
 
 ANSWER_S = 5.0
@@ -161,13 +162,14 @@ class AsyncClient:
             if timeout is not None or isinstance(state, Finished):
                 return state
 
-    async def cancel(self, job: str) -> None:
-        """Stops a job: a queued one at once, a running one at its next segment.
+    async def cancel(self, job: str) -> bool:
+        """Stops a job: a queued one at once, a running one at its next segment. False when it had ended before.
 
         Raises:
             UnknownJob, NoDaemon, TimedOut
         """
-        await self._shell.ask(m.Cancel(job=job), CANCEL_S)
+        answer = (await self._shell.ask(m.Cancel(job=job), CANCEL_S)).answer
+        return isinstance(answer, m.Failed) and answer.fault.code is Code.CANCELLED
 
     async def release(self, job: str) -> None:
         """Lets the daemon forget a result.

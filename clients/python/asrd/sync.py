@@ -162,9 +162,9 @@ class Client:
         """As :meth:`asrd.AsyncClient.wait`."""
         return self.perform(self._async.wait(job, timeout))
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job: str) -> bool:
         """As :meth:`asrd.AsyncClient.cancel`."""
-        self.perform(self._async.cancel(job))
+        return self.perform(self._async.cancel(job))
 
     def release(self, job: str) -> None:
         """As :meth:`asrd.AsyncClient.release`."""

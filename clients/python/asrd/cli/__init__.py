@@ -1,7 +1,9 @@
 """The ``asrd`` command: one file a theme. What a command needs is imported when it runs, so that help is quick."""
 
 import importlib
+import signal
 import sys
+from types import FrameType
 
 _THEMES = ("daemon", "transcribe", "jobs", "status", "operate", "top", "demo")
 """In the order of the help."""
@@ -9,6 +11,7 @@ _THEMES = ("daemon", "transcribe", "jobs", "status", "operate", "top", "demo")
 
 def main() -> None:
     """The entry point of the console script. No traceback reaches the user; see :mod:`asrd.cli.verdict`."""
+    signal.signal(signal.SIGTERM, _leave)
     try:
         from asrd.cli.app import app
 
@@ -17,3 +20,8 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leaves as Ctrl-C does: jobs are cancelled, a private daemon is stopped."""
+    sys.exit(128 + number)

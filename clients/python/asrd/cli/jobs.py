@@ -101,9 +101,13 @@ def cancel(job: Id, runtime_dir: opt.RuntimeDir = None) -> int:
     """Stop a job: a queued one at once, a running one at its next segment."""
     from asrd import Client
     from asrd.cli.output import to_stdout
+    from asrd.cli.verdict import complain
     from asrd_protocol.exits import Exit
 
     with Client(runtime_dir) as client:
-        client.cancel(job)
+        cancelled = client.cancel(job)
+    if not cancelled:
+        complain(f"the job {job} had ended before")
+        return Exit.FAILED
     to_stdout(f"{job} cancelled")
     return Exit.OK

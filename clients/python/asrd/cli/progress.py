@@ -3,10 +3,12 @@
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from asrd.track import Finished, JobProgress
@@ -77,10 +79,11 @@ class Bars(Quiet):
         self._above = sys.stdout.isatty()
         self._files = files
         self._console = Console(file=sys.stdout if self._above else sys.stderr, highlight=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        # Narrower than any terminal, so that the ^C that the terminal shows does not wrap and leave a line behind.
+        names = TextColumn("{task.description}", markup=False, table_column=Column(max_width=30, no_wrap=True))
+        columns = (names, BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
             *columns,
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
@@ -99,7 +102,7 @@ class Bars(Quiet):
     def moved(self, name: str, progress: JobProgress) -> None:
         """Moves the bar of a file; it pulses until the length of the audio is known."""
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=None)
+            self._bars[name] = self._progress.add_task(Path(name).name, total=None)
         self._progress.update(self._bars[name], completed=progress.done, total=progress.duration or None)
 
     def ended(self, name: str, finished: Finished | None) -> None:

@@ -2,21 +2,22 @@
 
 import contextlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich.table import Table
 from rich.text import Text
 
 from asrd.cli.output import to_stdout
-from asrd.cli.screen import console, show
+from asrd.cli.screen import console, show, table
 from asrd.cli.tables import stats_lines, workers_table
 from asrd.errors import AsrdError, NoDaemon, TimedOut
 from asrd.sync import Client
@@ -42,27 +43,16 @@ class Show:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-P", "-m", "asrd_supervisor", "serve", "--workers", str(self._workers)]
-        command += ["--runtime-dir", str(self._root / "run"), "--state-dir", str(self._root / "state")]
-        with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C reaches this process only, which then stops the daemon in good order.
-            self._process = subprocess.Popen(
-                [*command, "--log-format", "json"],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._clean_up)
+            self._process = self._start()
+            undo.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
-        try:
-            self._stop()
-        finally:
-            shutil.rmtree(self._root, ignore_errors=True)
+        self._clean_up()
 
     # --- the three acts -----------------------------------------------------------------------------------------------
 
@@ -89,9 +79,8 @@ class Show:
         took = time.monotonic() - began
         audio_s = sum(one.transcript.duration for one in finished)
         to_stdout(f"\n{finished[0].transcript.text.strip()}\n")
-        for one in finished:
-            show(_how(one))
-        show(Text(f"{jobs} jobs, {audio_s:.1f} s of audio in {took:.1f} s: {audio_s / took:.1f} times real time"))
+        show(_phases(finished))
+        show(Text(f"\n{jobs} jobs, {audio_s:.1f} s of audio in {took:.1f} s: {audio_s / took:.1f} times real time"))
 
     def tell_what_the_pool_did(self) -> None:
         """Shows the workers and the counters."""
@@ -101,6 +90,14 @@ class Show:
         show(stats_lines(self._client.stats()))
 
     # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """Starts it in a session of its own: Ctrl-C reaches this process only, which then stops it in good order."""
+        command = [sys.executable, "-P", "-m", "asrd_supervisor", "serve", "--workers", str(self._workers)]
+        command += ["--runtime-dir", str(self._root / "run"), "--state-dir", str(self._root / "state")]
+        command += ["--log-format", "json"]
+        with self._log.open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _one(self, recording: bytes) -> Finished:
         job = self._client.submit(recording)
@@ -128,22 +125,36 @@ class Show:
     def _log_tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
 
-    def _stop(self) -> None:
-        """SIGTERM, once more to hurry, SIGKILL."""
-        if self._process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
-            if self._process.poll() is not None:
-                break
-            self._process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_WITHIN_S)
+    def _clean_up(self) -> None:
+        self._client.close()
+        try:
+            if self._process:
+                self._stop(self._process)
+        finally:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    @staticmethod
+    def _stop(process: "subprocess.Popen[bytes]") -> None:
+        """SIGTERM, once more to hurry, SIGKILL; at once SIGKILL when somebody is impatient."""
+        try:
+            for _ in range(2):
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_WITHIN_S)
+                    return
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _how(one: Finished) -> Text:
-    """One line about a job: where it ran, its phases and its work."""
-    run = one.run
-    phases = {name: getattr(run.timings, name) for name in ("queue", "decode", "vad", "transcribe", "write", "total")}
-    times = "  ".join(f"{name} {seconds:.3f} s" for name, seconds in phases.items())
-    work = f"{run.work.windows} windows, {run.work.beam_steps} beam steps, {run.work.segments} segments"
-    return Text(f"{run.seat}  {times}  ({work}, {run.work.cpu_s:.2f} s of CPU)")
+def _phases(finished: Sequence[Finished]) -> Table:
+    """Where the jobs ran, their phases in seconds, and their work."""
+    phases = ("queue", "decode", "vad", "transcribe", "write", "total")
+    columns = ("SEAT", *(phase.upper() for phase in phases), "WINDOWS", "STEPS", "SEGMENTS", "CPU")
+    rows = []
+    for one in finished:
+        timings, work = one.run.timings, one.run.work
+        steps = work.beam_steps + work.sample_steps
+        times = (f"{getattr(timings, phase):.3f}" for phase in phases)
+        rows.append((one.run.seat, *times, work.windows, steps, work.segments, f"{work.cpu_s:.2f}"))
+    return table(columns, rows)
