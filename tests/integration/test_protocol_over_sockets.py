@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 from support.daemon import Daemon, running
@@ -54,32 +55,35 @@ def test_zmq_and_json_are_a_client(daemon: Daemon) -> None:
     assert [segment["text"] for segment in transcript["segments"]] == [" one", " two"]
 
 
-@pytest.mark.skipif(not PROTOCOL.is_file(), reason="protocol/PROTOCOL.md is not part of this installation")
-def test_the_examples_of_the_protocol_text_run_as_they_stand(daemon: Daemon, tmp_path: Path) -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", PROTOCOL.read_text(), re.DOTALL | re.MULTILINE)
-    assert examples, "there is a client in ten lines"
-    for number, example in enumerate(examples):
-        (tmp_path / "talk.mp3").write_bytes(b"audio")
-        (tmp_path / "talk.wav").write_bytes(b"audio")
-        ran = subprocess.run(
-            [sys.executable, "-c", example, "talk.wav"],
-            cwd=tmp_path,
-            env={**os.environ, "ASRD_RUNTIME_DIR": str(daemon.directory)},
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        assert ran.returncode == 0, f"example {number}: {ran.stderr}"
+def test_the_python_example_of_the_protocol_text_runs_as_it_stands(daemon: Daemon, tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", PROTOCOL.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "talk.mp3").write_bytes(b"audio")
+    ran = subprocess.run(
+        [sys.executable, "-c", example, str(tmp_path / "talk.mp3")],
+        env={**os.environ, "ASRD_RUNTIME_DIR": str(daemon.directory)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "\n", ""), "the text of a job that says nothing"
+    assert daemon.ask("jobs", limit=1)["jobs"][0]["state"] == "completed"
 
 
-@pytest.mark.parametrize("kind", ["req", "dealer"])
-@pytest.mark.parametrize("encoding", ["json", "msgpack"])
-def test_the_answer_comes_in_the_encoding_of_the_question(daemon: Daemon, kind: str, encoding: str) -> None:
-    wire = daemon.wire(kind, encoding)
-    wire.send("submit", b"audio", options=SCRIPT, reply="final", ref="mine")
-    *_, header, body = wire.receive_raw()
-    assert (header[:1] == b"{") == (encoding == "json")
-    assert json.loads(body)["text"] == "one two"
+@pytest.mark.parametrize("kind", [zmq.REQ, zmq.DEALER])
+@pytest.mark.parametrize(("encode", "first"), [(msgspec.json.encode, b"{"), (msgspec.msgpack.encode, b"\x84")])
+def test_the_answer_comes_in_the_encoding_of_the_question(
+    daemon: Daemon, kind: int, encode: Callable[[object], bytes], first: bytes
+) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(kind)
+    socket.connect(f"ipc://{daemon.directory}/jobs.sock")
+    question = {"type": "submit", "options": SCRIPT, "reply": "final", "ref": "mine"}
+    socket.send_multipart([encode(question), b"audio"])
+    header, body = socket.recv_multipart()
+    context.destroy(linger=0)
+    decode = msgspec.json.decode if first == b"{" else msgspec.msgpack.decode
+    assert decode(header)["ref"] == "mine"
+    assert json.loads(body)["text"] == "one two", "the body is JSON in any case"
 
 
 # --- submit -----------------------------------------------------------------------------------------------------------
