@@ -22,7 +22,10 @@ class FakeDaemon:
         self.asked: list[m.JobQuestion | m.ControlQuestion] = []
         self._script = script
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._codecs = {"jobs": Codec[m.JobQuestion](m.JobQuestion), "control": Codec[m.ControlQuestion](m.ControlQuestion)}
+        self._codecs = {
+            "jobs": Codec[m.JobQuestion](m.JobQuestion),
+            "control": Codec[m.ControlQuestion](m.ControlQuestion),
+        }
         self._sockets = {name: self._bind(directory / f"{name}.sock") for name in self._codecs}
         self._ear, self._mouth = self._context.socket(zmq.PAIR), self._context.socket(zmq.PAIR)
         self._ear.bind("inproc://stop")

@@ -100,7 +100,8 @@ def _tsv_row(segment: Segment) -> str:
 def _json(transcript: Transcript, extra: Mapping[str, object] | None) -> str:
     """ASCII only and without a line end at the end of the file, like whisper's."""
     result: dict[str, object] = {
-        "text": transcript.text,
+        # whisper's has the space in front that its tokens have; the one of a Transcript is stripped for people
+        "text": "".join(segment.text for segment in transcript.segments),
         "segments": [_json_segment(segment) for segment in transcript.segments],
         "language": transcript.language,
     }
