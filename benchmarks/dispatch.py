@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+
 from children import cpu_seconds
 from daemon import Daemon
 from figures import Aim, Run, Table, command_line, over_rounds, percentile, spread

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from machine import Machine, describe
 
 
@@ -45,7 +46,9 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
     def markdown(self) -> str:
         """One line: the aim, the figure and the verdict."""
         sign = "≤" if self.at_most else "≥"
-        return f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.3g}**, {'met' if self.met else 'missed'}"
+        return (
+            f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.3g}**, {'met' if self.met else 'missed'}"
+        )
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +80,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
 
     def finish(
-        self, benchmark: str, title: str, settings: dict[str, Any], tables: list[Table], aims: list[Aim], rounds: list[Any]
+        self,
+        benchmark: str,
+        title: str,
+        settings: dict[str, Any],
+        tables: list[Table],
+        aims: list[Aim],
+        rounds: list[Any],
     ) -> None:
         """Print the result and, when asked for, write it as JSON."""
         result = Result(
@@ -101,7 +110,9 @@ def command_line(description: str, *, rounds: int, quick_rounds: int) -> Run:
     """The arguments that all benchmarks share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a check that it works, not a measurement")
-    parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default {rounds}, {quick_rounds} with --quick)")
+    parser.add_argument(
+        "--rounds", type=int, help=f"interleaved rounds (default {rounds}, {quick_rounds} with --quick)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine there")
     given = parser.parse_args()
     return Run(

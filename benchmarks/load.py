@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import zmq
+
 from asrd_protocol.codec import encode
 from asrd_protocol.messages import Submit
 
@@ -56,7 +57,7 @@ class Caller:
         self._options = options
         self._expected = expected
         self._decoder = msgspec.msgpack.Decoder(Answer)
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.rcvtimeo = PATIENCE_MS
         self._socket.connect(address)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import uvloop
 import zmq
 import zmq.asyncio
+
 from children import dies_with_parent, end
 
 Variant = Literal["fd", "asyncio"]

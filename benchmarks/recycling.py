@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import msgspec
+
 from asrd_protocol.messages import StatsReport
 from daemon import Control, Daemon
 from figures import Aim, Run, Table, command_line, over_rounds, spread
@@ -133,7 +134,10 @@ def compare(rounds: int, jobs: int) -> list[Round]:
                 settle(daemon)
                 measured[name] = measure(daemon, callers[name], jobs)
             found.append(measured)
-            print(f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {f.rate:.1f}/s" for n, f in measured.items()), flush=True)
+            print(
+                f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {f.rate:.1f}/s" for n, f in measured.items()),
+                flush=True,
+            )
     return found
 
 
@@ -155,7 +159,15 @@ def table(rounds: list[Round]) -> Table:
         )
     return Table(
         title=f"Jobs of {SLEEP_S * 1000:.0f} ms, start-up of {START_S:g} s, {WORKERS} workers, concurrency {CONCURRENCY}",
-        columns=["recycling", "jobs/s", "of none", "worst latency s", "least ready (polled / counted)", "replaced", "deaths"],
+        columns=[
+            "recycling",
+            "jobs/s",
+            "of none",
+            "worst latency s",
+            "least ready (polled / counted)",
+            "replaced",
+            "deaths",
+        ],
         rows=rows,
         note=f"The queue of {CONCURRENCY} alone makes a latency of {CONCURRENCY * SLEEP_S / WORKERS:.2f} s.",
     )
@@ -176,7 +188,9 @@ def main(run: Run) -> None:
     jobs = 240 if run.quick else 480
     rounds = compare(run.rounds, jobs)
     if any(r[RECYCLED].recycles < jobs // MAX_JOBS // 2 for r in rounds):
-        raise SystemExit(f"too few workers were recycled: {[r[RECYCLED].recycles for r in rounds]} in {jobs} jobs a round")
+        raise SystemExit(
+            f"too few workers were recycled: {[r[RECYCLED].recycles for r in rounds]} in {jobs} jobs a round"
+        )
     settings = {"jobs": jobs, "rounds": run.rounds, "max_jobs": MAX_JOBS, "sleep_s": SLEEP_S, "start_s": START_S}
     run.finish("recycling", "Recycling", settings, [table(rounds)], aims(rounds), rounds)
 

@@ -1,6 +1,6 @@
 """Merge the JSON files of the benchmarks into one Markdown page.
 
-    python benchmarks/report.py dispatch.json asr.json recycling.json > benchmarks/RESULTS.md
+python benchmarks/report.py dispatch.json asr.json recycling.json > benchmarks/RESULTS.md
 """
 
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from figures import Result
 from machine import Machine
 

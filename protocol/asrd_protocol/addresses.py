@@ -1,7 +1,7 @@
 """Where the sockets are. Client and daemon use the same rule, so that they meet with no option at all.
 
-The runtime directory is ``$ASRD_RUNTIME_DIR``, else systemd's ``$RUNTIME_DIRECTORY``, else ``$XDG_RUNTIME_DIR/asrd``, else
-``/run/user/UID/asrd`` where that parent exists, else ``asrd-UID`` in the temp directory.
+The runtime directory is ``$ASRD_RUNTIME_DIR``, else systemd's ``$RUNTIME_DIRECTORY``, else ``$XDG_RUNTIME_DIR/asrd``,
+else ``/run/user/UID/asrd`` where that parent exists, else ``asrd-UID`` in the temp directory.
 """
 
 import os

@@ -63,7 +63,7 @@ Audio = MediaFile | Pcm
 
 
 class Submit(Message, frozen=True, kw_only=True):
-    """Transcribe the body. Answers: ``accepted``, then ``progress`` and ``segment``, then ``completed`` or ``failed``."""
+    """Transcribe the body. Answered by ``accepted``, ``progress`` and ``segment``, then ``completed`` or ``failed``."""
 
     job: JobId | None = None
     """The caller's own id, so that a repeated submit is the same job. The daemon makes one up otherwise."""

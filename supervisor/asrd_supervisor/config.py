@@ -20,6 +20,20 @@ from asrd_supervisor.core.policy import (
 )
 
 
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float16",
+    "int8_bfloat16",
+    "int8_float32",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+
+
 class ConfigError(Exception):
     """One sentence on what is wrong in the configuration, with the path of the key."""
 
@@ -39,16 +53,14 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     """``auto``: the GPU if there is one."""
     device_index: Annotated[int, Meta(ge=0, le=63)] = 0
     """Which GPU."""
-    compute_type: Literal[
-        "default", "auto", "int8", "int8_float16", "int8_bfloat16", "int8_float32", "int16", "float16", "bfloat16", "float32"
-    ] = "default"  # fmt: skip
+    compute_type: ComputeType = "default"
     """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU."""
     workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = "auto"
     """How many. ``auto``: one for each core on a CPU as far as memory holds them, one on a GPU."""
     threads: Annotated[int, Meta(ge=0, le=32)] = 0
     """Threads of each worker; 0 for cores divided by workers."""
     python: str = ""
-    """The interpreter of the workers, so that a pool may live in another virtual environment; empty for the daemon's."""
+    """The interpreter of the workers, so that a pool may live in another virtual environment; empty: the daemon's."""
     allocator: Literal["throughput", "compact", "default"] = "throughput"
     """How workers use malloc. ``throughput`` keeps freed memory at hand (about 1.25 times the speed on a CPU for 40 MB
     more), ``compact`` gives it back, ``default`` leaves glibc alone."""

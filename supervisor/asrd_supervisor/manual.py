@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -81,7 +82,7 @@ def _field_docs(kind: type) -> Iterator[tuple[str, str]]:
     module = policy if kind.__module__ == policy.__name__ else config
     classes = ast.parse(inspect.getsource(module)).body
     body = next(node.body for node in classes if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
-    for field, after in zip(body, body[1:], strict=False):
+    for field, after in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
             text = ast.literal_eval(after.value)
             yield field.target.id, " ".join(text.split()).replace("``", "`")

@@ -17,6 +17,8 @@ CONFIG = f"""
 engine = "scripted"
 model = ""
 workers = 2
+[pools.default.recycle]
+max_jobs = 0
 [audio]
 max_body = {MAX_BODY}
 """
@@ -77,7 +79,6 @@ def _deep_msgpack(depth: int) -> bytes:
 @pytest.mark.parametrize(
     "header",
     [
-        b"",
         b"\x00",
         b"\xc1",
         b"garbage",
@@ -176,7 +177,7 @@ def test_deep_nesting_is_refused(wire: Wire, build: Any, depth: int) -> None:
 
 
 def test_a_million_keys_are_too_large_a_header(wire: Wire) -> None:
-    header = msgspec.msgpack.encode({"type": "submit", "options": dict.fromkeys(map(str, range(1_000_000)), 1)})
+    header = b"\x82\xa4type\xa6submit\xa7options\xdf" + (1_000_000).to_bytes(4, "big") + b"\xa1k\x01" * 1_000_000
     code, message = _refusal(wire, header, b"audio")
     assert (code, f"{len(header)} bytes" in message) == ("frame_too_large", True)
 
@@ -227,14 +228,29 @@ def test_a_frame_over_the_hard_cap_cuts_its_sender_off_and_nobody_else(daemon: D
     sender.close()
 
 
-def test_a_dealer_that_sends_an_empty_frame_first_is_taken_for_a_req(wire: Wire) -> None:
-    wire.send_raw([b"", _submit(options={"script": [ONE]}), b"audio"])
-    assert wire._socket.recv_multipart()[0] == b""
+@pytest.fixture
+def dealer(daemon: Daemon) -> Iterator["zmq.Socket[bytes]"]:
+    """A socket whose answers are seen frame by frame."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.RCVTIMEO, 10_000)
+    socket.connect(f"ipc://{daemon.directory}/jobs.sock")
+    yield socket
+    context.destroy(linger=0)
 
 
-def test_an_empty_frame_alone_is_answered(wire: Wire) -> None:
-    wire.send_raw([b"", b""])
-    assert json.loads(wire._socket.recv_multipart()[1] or b"{}" if False else b'{"a":1}')
+def test_a_dealer_that_sends_an_empty_frame_first_is_taken_for_a_req(dealer: "zmq.Socket[bytes]") -> None:
+    dealer.send_multipart([b"", json.dumps({"type": "submit", "options": {"script": [ONE]}}).encode(), b"audio"])
+    delimiter, header, body = dealer.recv_multipart()
+    assert (delimiter, json.loads(header)["type"], json.loads(body)["text"]) == (b"", "completed", "one")
+
+
+@pytest.mark.parametrize("frames", [[b""], [b"", b""], [b"", b"", b""], [b"", b"", b"", b"", b""], [b"", b"audio"]])
+def test_empty_frames_are_answered_as_to_a_req(dealer: "zmq.Socket[bytes]", frames: list[bytes]) -> None:
+    dealer.send_multipart(frames)
+    delimiter, header = dealer.recv_multipart() if len(frames) > 1 else [b"", *dealer.recv_multipart()]
+    assert delimiter == b""
+    assert msgspec.msgpack.decode(header)["fault"]["code"] == "bad_message"
 
 
 # --- pools, jobs, options ---------------------------------------------------------------------------------------------

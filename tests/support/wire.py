@@ -14,7 +14,12 @@ class Wire:
     """One socket to the jobs or the control socket of a daemon."""
 
     def __init__(
-        self, directory: Path, kind: str = "dealer", encoding: str = "msgpack", socket: str = "jobs", timeout: float = 60.0
+        self,
+        directory: Path,
+        kind: str = "dealer",
+        encoding: str = "msgpack",
+        socket: str = "jobs",
+        timeout: float = 60.0,
     ) -> None:
         self._json = encoding == "json"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

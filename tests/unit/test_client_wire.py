@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,15 +122,18 @@ def test_a_submit_without_any_answer_times_out_and_is_cancelled(place: Path, cli
         return [] if isinstance(question, m.Submit | m.Fetch) else good(question, body)
 
     with FakeDaemon(place, silent) as daemon:
-        with pytest.raises(asrd.TimedOut, match="within 0.5 s"):
+        with pytest.raises(asrd.TimedOut, match=r"within 0\.5 s"):
             client.submit(b"audio", timeout=0.5)
         assert eventually(lambda: "Cancel" in daemon.kinds())
 
 
 def test_a_question_without_an_answer_times_out(place: Path) -> None:
-    with FakeDaemon(place, lambda question, body: []), asrd.Client(place, timeout=0.3) as client:
-        with pytest.raises(TimeoutError, match=r"within 0\.3 s"):
-            client.health()
+    with (
+        FakeDaemon(place, lambda question, body: []),
+        asrd.Client(place, timeout=0.3) as client,
+        pytest.raises(TimeoutError, match=r"within 0\.3 s"),
+    ):
+        client.health()
 
 
 def test_a_result_that_takes_longer_than_wanted_times_out_and_the_job_goes_on(place: Path) -> None:
@@ -307,20 +311,30 @@ def test_closing_wakes_other_threads_and_is_final(place: Path) -> None:
 
 
 PROGRAM = """
-import asrd, sys
+import asrd, os, sys
 client = asrd.Client(sys.argv[1])
 job = client.submit(b"audio")
-print("submitted", flush=True)
 try:
-    {wait}
+    print("submitted", flush=True)
+{then}
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
 
+FORK = """
+if os.fork():
+    os.wait()
+else:
+    try:
+        client.health()
+    except asrd.AsrdError as error:
+        print(error, flush=True)
+"""
 
-def program(place: Path, wait: str) -> "subprocess.Popen[str]":
+
+def program(place: Path, then: str) -> "subprocess.Popen[str]":
     """A program that has submitted a job which never ends."""
-    code = PROGRAM.format(wait=wait)
+    code = PROGRAM.format(then=textwrap.indent(then, "    "))
     process = subprocess.Popen([sys.executable, "-P", "-c", code, place], stdout=-1, stderr=-1, text=True)
     assert process.stdout is not None and process.stdout.readline() == "submitted\n"
     return process
@@ -351,10 +365,8 @@ def test_a_program_that_closes_nothing_ends_all_the_same(place: Path, stuck: Fak
 
 
 def test_a_fork_is_told_to_make_its_own_client(place: Path, stuck: FakeDaemon) -> None:
-    lines = "import os\n    if os.fork() == 0:\n        try: client.health()\n        except asrd.AsrdError as e: print(e, flush=True)"
-    process = program(place, lines + "\n    else: os.wait()")
-    out, _ = process.communicate(timeout=20)
-    assert "a client does not survive a fork" in out
+    process = program(place, FORK)
+    assert process.communicate(timeout=20) == ("a client does not survive a fork\n", "")
 
 
 def test_errors_can_be_pickled() -> None:

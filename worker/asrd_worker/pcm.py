@@ -5,7 +5,6 @@ int16: those are, sample for sample, the ones that whisper's own decoder feeds i
 """
 
 import math
-from collections import deque
 
 import msgspec
 import numpy as np
@@ -60,7 +59,7 @@ def too_long(max_audio_s: float) -> Unusable:
 class Tape:
     """Joins frames of any rate, layout and format to one mono recording at SAMPLE_RATE.
 
-    It holds 2 bytes a sample; :meth:`finish` gives 4 bytes a sample and drops the former on the way.
+    It holds 2 bytes a sample in one piece, where as many small pieces would leave as many holes in the heap.
     """
 
     def __init__(self) -> None:
@@ -70,7 +69,7 @@ class Tape:
         self._splices = -1
         self._fifo = AudioFifo()
         self._resampler = _resampler()
-        self._blocks: deque[npt.NDArray[np.int16]] = deque()
+        self._pcm = bytearray()
 
     def add(self, frame: AudioFrame) -> None:
         """Append a frame.
@@ -90,13 +89,7 @@ class Tape:
     def finish(self) -> Samples:
         """The recording, of shape (n,); n is 0 when nothing was added. The tape has ended then."""
         self._flush()
-        samples = np.empty(sum(block.size for block in self._blocks), np.float32)
-        at = 0
-        while self._blocks:
-            block = self._blocks.popleft()
-            np.divide(block, _FULL_SCALE, out=samples[at : at + block.size])
-            at += block.size
-        return samples
+        return np.divide(np.frombuffer(self._pcm, np.int16), _FULL_SCALE, dtype=np.float32)
 
     def _splice(self, shape: tuple[str, str, int]) -> None:
         """A resampler knows one kind of frame: end the old one and start another."""
@@ -115,7 +108,7 @@ class Tape:
 
     def _resample(self, frame: AudioFrame | None) -> None:
         for out in self._resampler.resample(frame):
-            self._blocks.append(out.to_ndarray().reshape(-1).astype(np.int16, copy=False))
+            self._pcm += out.to_ndarray().tobytes()
 
 
 def _resampler() -> AudioResampler:

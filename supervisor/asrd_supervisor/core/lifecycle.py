@@ -13,104 +13,89 @@ KILLING is a state of its own because a worker may still speak between our SIGKI
 """
 
 from enum import StrEnum
+from typing import Self
 
 
-class State(StrEnum):
-    """Where a slot is. Each word is one sentence."""
+class _Word(StrEnum):
+    """A word with the sentence that says what it means; the page is written from both."""
 
-    __hash__ = str.__hash__  # Enum's own is written in Python, and every event looks states up
+    sentence: str
 
-    VACANT = "vacant"
-    """Nobody sits here, and nobody is wanted."""
-    STARTING = "starting"
-    """The process is spawned and has not spoken."""
-    WARMING = "warming"
-    """The process loads its model and decodes something with it."""
-    IDLE = "idle"
-    """The worker is warm and has nothing to do."""
-    BUSY = "busy"
-    """The worker has a step."""
-    DRAINING = "draining"
-    """The worker has a step and leaves after it."""
-    STOPPING = "stopping"
-    """The worker has been told to leave."""
-    KILLING = "killing"
-    """The worker has been killed and has not gone yet."""
-    BACKOFF = "backoff"
-    """The worker is gone and the next one is not due yet."""
-    FAILED = "failed"
-    """Too many workers died here: an operator, or a long time, must pass first."""
+    def __new__(cls, word: str, sentence: str = "") -> Self:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.sentence = sentence
+        return member
 
 
-class Input(StrEnum):
+class State(_Word):
+    """Where a slot is."""
+
+    VACANT = "vacant", "Nobody sits here, and nobody is wanted."
+    STARTING = "starting", "The process is spawned and has not spoken."
+    WARMING = "warming", "The process loads its model and decodes something with it."
+    IDLE = "idle", "The worker is warm and has nothing to do."
+    BUSY = "busy", "The worker has a step."
+    DRAINING = "draining", "The worker has a step and leaves after it."
+    STOPPING = "stopping", "The worker has been told to leave."
+    KILLING = "killing", "The worker has been killed and has not gone yet."
+    BACKOFF = "backoff", "The worker is gone and the next one is not due yet."
+    FAILED = "failed", "Too many workers died here: an operator, or a long time, must pass first."
+
+
+class Input(_Word):
     """What can happen to a slot."""
 
-    __hash__ = str.__hash__
-
-    START = "start"
-    """We spawn a worker."""
-    HELLO = "hello"
-    """The worker speaks for the first time."""
-    READY = "ready"
-    """The worker is warm."""
-    ASSIGN = "assign"
-    """We give it a step."""
-    FINISH = "finish"
-    """It has done the step, well or not."""
-    RETIRE = "retire"
-    """We want it to leave, or want nobody here."""
-    DEADLINE = "deadline"
-    """The time of its state is over."""
-    BROKEN = "broken"
-    """It said what no healthy worker says."""
-    EXIT = "exit"
-    """Its process is gone."""
-    DELAY_OVER = "delay-over"
-    """The back-off is over."""
-    GIVE_UP = "give-up"
-    """Too many died here."""
-    REVIVE = "revive"
-    """An operator, or the long back-off, wants another try."""
+    START = "start", "We spawn a worker."
+    HELLO = "hello", "The worker speaks for the first time."
+    READY = "ready", "The worker is warm."
+    ASSIGN = "assign", "We give it a step."
+    FINISH = "finish", "It has done the step, well or not."
+    RETIRE = "retire", "We want it to leave, or want nobody here."
+    DEADLINE = "deadline", "The time of its state is over."
+    BROKEN = "broken", "It said what no healthy worker says."
+    EXIT = "exit", "Its process is gone."
+    DELAY_OVER = "delay-over", "The back-off is over."
+    GIVE_UP = "give-up", "Too many died here."
+    REVIVE = "revive", "An operator, or the long back-off, wants another try."
 
 
-class Cell(StrEnum):
+class Cell(_Word):
     """A cell of the table that is no state."""
 
-    IGNORED = "ignored"
-    BREACH = "breach"
-    BUG = "bug"
+    IGNORED = "ignored", "It is harmless here, and why it comes is known."
+    BREACH = "breach", "Only a broken worker can cause it: it counts as broken."
+    BUG = "bug", "Only a broken supervisor can cause it: it raises, with the history of the slot."
 
 
 class Bug(AssertionError):
     """The supervisor did what cannot be; carries the recent history of the slot."""
 
 
-_S = State
-_IGNORED, _BREACH, _BUG = Cell.IGNORED, Cell.BREACH, Cell.BUG
+_TEXT = """\
+state    start    hello   ready   assign finish   retire   deadline broken  exit    delay-over give-up revive
+vacant   starting bug     bug     bug    bug      ignored  bug      bug     bug     bug        bug     ignored
+starting bug      warming breach  bug    breach   killing  killing  killing backoff bug        bug     ignored
+warming  bug      breach  idle    bug    breach   killing  killing  killing backoff bug        bug     ignored
+idle     bug      breach  breach  busy   breach   stopping bug      killing backoff bug        bug     ignored
+busy     bug      breach  breach  bug    idle     draining killing  killing backoff bug        bug     ignored
+draining bug      breach  breach  bug    stopping ignored  killing  killing backoff bug        bug     ignored
+stopping bug      breach  breach  bug    breach   ignored  killing  killing vacant  bug        bug     ignored
+killing  bug      ignored ignored bug    ignored  ignored  killing  ignored backoff bug        bug     ignored
+backoff  bug      bug     bug     bug    bug      vacant   bug      bug     bug     starting   failed  ignored
+failed   bug      bug     bug     bug    bug      vacant   bug      bug     bug     bug        bug     starting
+"""
 
-# fmt: off
-_COLUMNS = (
-    Input.START, Input.HELLO, Input.READY, Input.ASSIGN, Input.FINISH, Input.RETIRE,
-    Input.DEADLINE, Input.BROKEN, Input.EXIT, Input.DELAY_OVER, Input.GIVE_UP, Input.REVIVE,
-)
-_ROWS: dict[State, tuple[State | Cell, ...]] = {
-    #             start        hello       ready      assign   finish       retire       deadline    broken      exit        delay-over   give-up    revive
-    _S.VACANT:   (_S.STARTING, _BUG,       _BUG,      _BUG,    _BUG,        _IGNORED,    _BUG,       _BUG,       _BUG,       _BUG,        _BUG,      _IGNORED),
-    _S.STARTING: (_BUG,        _S.WARMING, _BREACH,   _BUG,    _BREACH,     _S.KILLING,  _S.KILLING, _S.KILLING, _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.WARMING:  (_BUG,        _BREACH,    _S.IDLE,   _BUG,    _BREACH,     _S.KILLING,  _S.KILLING, _S.KILLING, _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.IDLE:     (_BUG,        _BREACH,    _BREACH,   _S.BUSY, _BREACH,     _S.STOPPING, _BUG,       _S.KILLING, _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.BUSY:     (_BUG,        _BREACH,    _BREACH,   _BUG,    _S.IDLE,     _S.DRAINING, _S.KILLING, _S.KILLING, _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.DRAINING: (_BUG,        _BREACH,    _BREACH,   _BUG,    _S.STOPPING, _IGNORED,    _S.KILLING, _S.KILLING, _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.STOPPING: (_BUG,        _BREACH,    _BREACH,   _BUG,    _BREACH,     _IGNORED,    _S.KILLING, _S.KILLING, _S.VACANT,  _BUG,        _BUG,      _IGNORED),
-    _S.KILLING:  (_BUG,        _IGNORED,   _IGNORED,  _BUG,    _IGNORED,    _IGNORED,    _S.KILLING, _IGNORED,   _S.BACKOFF, _BUG,        _BUG,      _IGNORED),
-    _S.BACKOFF:  (_BUG,        _BUG,       _BUG,      _BUG,    _BUG,        _S.VACANT,   _BUG,       _BUG,       _BUG,       _S.STARTING, _S.FAILED, _IGNORED),
-    _S.FAILED:   (_BUG,        _BUG,       _BUG,      _BUG,    _BUG,        _S.VACANT,   _BUG,       _BUG,       _BUG,       _BUG,        _BUG,      _S.STARTING),
-}
-# fmt: on
 
-TABLE: dict[tuple[State, Input], State | Cell] = {
-    (state, column): cell for state, row in _ROWS.items() for column, cell in zip(_COLUMNS, row, strict=True)
-}
+def _parse(text: str) -> dict[tuple[State, Input], State | Cell]:
+    head, *rows = (line.split() for line in text.splitlines())
+    cells: dict[str, State | Cell] = {str(cell): cell for cell in (*State, *Cell)}
+    pairs = ((state, what, word) for state, *row in rows for what, word in zip(head[1:], row, strict=True))
+    return {(State(state), Input(what)): cells[word] for state, what, word in pairs}
+
+
+TABLE = _parse(_TEXT)
+"""Every state and every input, and the cell where they meet."""
 
 READY_STATES = frozenset({State.IDLE, State.BUSY})
 """Warm and there to stay: what an operator counts as ready."""

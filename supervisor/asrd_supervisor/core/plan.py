@@ -1,6 +1,6 @@
 """One job and its steps: what is left to do, and what an outcome means for it.
 
-A short job has one step. The plan is where long audio will grow chunk and merge steps; whoever schedules sees steps only.
+A short job has one step. Long audio will grow chunk and merge steps here; whoever schedules sees steps only.
 """
 
 from enum import StrEnum

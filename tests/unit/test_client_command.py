@@ -1,0 +1,168 @@
+"""The parts of the command that need no daemon."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asrd.aio import AsyncClient
+from asrd.cli import screen
+from asrd.cli.frame import Rate, Sample
+from asrd.cli.options import engine_options, formats_of
+from asrd.cli.output import Rendering
+from asrd.cli.source import Source, check_stems, sources
+from asrd.cli.verdict import UsageError, report
+from asrd.cues import Layout
+from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
+from asrd_protocol import messages as m
+from asrd_protocol.faults import Code, Fault
+
+HEALTHY = m.HealthReport(status="ready", reason="")
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    code = (
+        "import importlib, sys, asrd.cli as cli\n"
+        "for theme in cli._THEMES: importlib.import_module(f'asrd.cli.{theme}')\n"
+        "print(sorted({'zmq', 'msgspec', 'rich', 'asyncio', 'numpy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"
+
+
+def test_the_client_never_imports_the_daemon_or_numpy() -> None:
+    code = (
+        "import sys, asrd, asrd.cli.batch, asrd.cli.show, asrd.cli.frame\n"
+        "for name in asrd.__all__: getattr(asrd, name)\n"
+        "print(sorted({'asrd_supervisor', 'asrd_worker', 'numpy', 'av', 'uvloop'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"
+
+
+def test_settings_are_json_or_text_and_only_given_options_are_sent() -> None:
+    given = ["temperature=[0, 0.2]", "hotwords=a=b", "vad_filter=true", "language=de"]
+    assert engine_options(given, beam_size=3, task=None) == {
+        "temperature": [0, 0.2],
+        "hotwords": "a=b",
+        "vad_filter": True,
+        "language": "de",
+        "beam_size": 3,
+    }
+    assert engine_options(None, word_timestamps=False) == {"word_timestamps": False}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("beam_size", "NAME=VALUE"),
+        ("=5", "NAME=VALUE"),
+        ("timeout=3", "--timeout"),
+        ("job=x", "no option of an engine"),
+    ],
+)
+def test_a_setting_that_is_none_is_named(setting: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        engine_options([setting])
+    assert setting in str(caught.value)
+
+
+def test_reserved_settings_are_those_that_submit_takes() -> None:
+    from asrd.cli.options import _RESERVED
+
+    assert AsyncClient.submit.__kwdefaults__.keys() == _RESERVED.keys()
+    assert AsyncClient.transcribe.__kwdefaults__.keys() == _RESERVED.keys()
+
+
+def test_formats() -> None:
+    assert formats_of(None) == ("txt",)
+    assert formats_of(["srt", "txt", "srt"]) == ("srt", "txt")
+    assert formats_of(["json", "all"]) == ("json", "txt", "srt", "vtt", "tsv")
+    with pytest.raises(UsageError, match="'srrt'; did you mean 'srt'"):
+        formats_of(["srrt"])
+
+
+def test_wishes_that_do_not_fit_together() -> None:
+    with pytest.raises(UsageError, match="--output-dir"):
+        Rendering(("txt", "srt")).check(words=True)
+    with pytest.raises(UsageError, match="--word-timestamps"):
+        Rendering(("srt",), Layout(max_line_width=40)).check(words=False)
+    Rendering(("srt",), Layout(max_line_width=40)).check(words=True)
+    Rendering(("txt", "srt"), directory=Path()).check(words=False)
+
+
+def test_only_plain_text_on_stdout_is_streamed() -> None:
+    assert Rendering(("txt",)).streams
+    assert not Rendering(("srt",)).streams
+    assert not Rendering(("txt",), directory=Path()).streams
+
+
+def test_two_sources_of_one_name_are_not_written_to_one_file() -> None:
+    twice = [Source("a/x.wav", "x", Path("a/x.wav")), Source("b/x.mp3", "x", Path("b/x.mp3"))]
+    with pytest.raises(UsageError, match=r"a/x\.wav and b/x\.mp3"):
+        check_stems(twice, Path("out"))
+    check_stems(sources(["a/x.wav", "a/y.wav"]), Path("out"))
+
+
+def test_standard_input_is_read_once() -> None:
+    with pytest.raises(UsageError, match="once"):
+        sources(["-", "-"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NoDaemon("none"), 2, "asrd: none\n"),
+        (UsageError("so"), 2, "asrd: so\n"),
+        (OptionError("option"), 2, "asrd: option\n"),
+        (AudioError("empty"), 1, "asrd: empty\n"),
+        (TimedOut("late"), 1, "asrd: late\n"),
+        (JobFailed(Fault.of(Code.POISON, "poison")), 1, "asrd: poison\n"),
+        (Refused(Fault.of(Code.DRAINING, "draining")), 1, "asrd: draining\n"),
+        (PermissionError(13, "Permission denied", "out"), 1, "asrd: [Errno 13] Permission denied: 'out'\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (SystemExit(143), 143, ""),
+    ],
+)
+def test_verdicts(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(error) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_defect_is_one_sentence_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ZeroDivisionError("oops")) == 70
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "ZeroDivisionError: oops" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0 s"), (99.9, "99 s"), (100, "1 min"), (7_500, "2 h 05"), (180_000, "2 d 02 h")]
+)
+def test_ages(seconds: float, shown: str) -> None:
+    assert screen.age(seconds) == shown
+
+
+def test_answers_are_shown_with_all_fields_and_none_of_the_wire() -> None:
+    fields = screen.fields(HEALTHY)
+    assert list(fields) == ["status", "reason", "pools", "version", "pid", "uptime_s", "max_body"]
+
+
+def test_words_of_the_daemon_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.show(screen.table(("FAULT",), [("[red]x[/red] :smile:",)]))
+    assert "[red]x[/red] :smile:" in capsys.readouterr().out
+
+
+def stats(completed: int, audio_s: float) -> m.StatsReport:
+    counts, workers = m.JobCount(completed=completed), m.WorkerCount()
+    return m.StatsReport(jobs=counts, workers=workers, recycles={}, deaths={}, audio_s=audio_s)
+
+
+def test_throughput_is_what_came_since_the_last_look() -> None:
+    first = Sample(10.0, HEALTHY, stats(5, 50.0), [], [])
+    rate = Rate().next(first)
+    assert rate.jobs_s is None
+    rate = rate.next(Sample(12.0, HEALTHY, stats(9, 90.0), [], []))
+    assert (rate.jobs_s, rate.audio_s) == (2.0, 20.0)
+    other = m.HealthReport(status="ready", reason="", pid=7)
+    assert rate.next(Sample(13.0, other, stats(0, 0.0), [], [])).jobs_s is None, "a restarted daemon counts from 0"
