@@ -117,8 +117,8 @@ def table_bomb(samples: int) -> bytes:
         _box(b"minf", _box(b"smhd", b"\0" * 8), reference, table),
     )
     track = _box(b"trak", _box(b"tkhd", struct.pack(">12xIII60x", 1, 0, 1_000)), media)
-    movie = _box(b"moov", _box(b"mvhd", struct.pack(">12xII80x", 1_000, 1_000)), track)
-    return _box(b"ftyp", b"M4A \0\0\0\0M4A ") + _box(b"mdat", bytes(2_000)) + movie
+    moov = _box(b"moov", _box(b"mvhd", struct.pack(">12xII80x", 1_000, 1_000)), track)
+    return _box(b"ftyp", b"M4A \0\0\0\0M4A ") + _box(b"mdat", bytes(2_000)) + moov
 
 
 def _box(name: bytes, *parts: bytes) -> bytes:

@@ -83,11 +83,10 @@ class Bars(Quiet):
         names = TextColumn("{task.description}", markup=False, table_column=Column(max_width=30, no_wrap=True))
         columns = (names, BarColumn(20), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
-            *columns,
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *(*columns, TextColumn("left"), TimeRemainingColumn()),
             console=self._console,
             transient=True,
+            redirect_stdout=self._above,
         )
         self._bars: dict[str, TaskID] = {}
         self._all = self._progress.add_task(f"{files} files", total=files) if files > 1 else None

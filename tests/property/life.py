@@ -1,0 +1,59 @@
+"""How the simulated world goes on when nobody disturbs it: workers do what they shall, and time passes."""
+
+from property.world import Process, Ticket, World
+
+from asrd_protocol.faults import Code
+
+PACE = 0.25
+"""Seconds that everything takes a healthy worker."""
+
+
+def breathe(world: World) -> bool:
+    """The next thing that happens by itself; False when nothing will ever happen again."""
+    actor = next_actor(world)
+    timer = world.next_timer()
+    if actor and (timer is None or world.timers[timer][0] > world.now + PACE):
+        world.now += PACE
+        act(world, actor)
+    elif timer:
+        world.fire(timer)
+    else:
+        return False
+    return True
+
+
+def next_actor(world: World) -> Process | Ticket | None:
+    """The disk first, then the worker that has waited longest."""
+    storing = next((ticket for ticket in world.tickets.values() if ticket.state == "storing"), None)
+    able = [process for process in world.processes.values() if can_act(process)]
+    return storing or min(able, key=lambda process: (process.acted_at, process.seat), default=None)
+
+
+def can_act(process: Process) -> bool:
+    """Whether there is something that the worker will do by itself: a stuck one only dies, and only of SIGKILL."""
+    if process.doomed:
+        return True
+    if process.stuck or (process.greeted_at is not None and not process.loading):
+        return False
+    waits = process.warm and not process.job and process.stopped_at is None and process.killed_at is None
+    return not waits
+
+
+def act(world: World, actor: Process | Ticket) -> None:
+    """What it does."""
+    if isinstance(actor, Ticket):
+        world.store(actor)
+        return
+    actor.acted_at = world.now
+    if actor.killed_at is not None:
+        world.exit(actor, "SIGKILL" if actor.doomed else "SIGABRT")
+    elif actor.greeted_at is None:
+        world.greet(actor)
+    elif not actor.warm:
+        world.warm(actor)
+    elif actor.job and actor.cancelled_at is not None:
+        world.fault(actor, Code.CANCELLED, leave=False)
+    elif actor.job:
+        world.finish(actor)
+    else:
+        world.exit(actor)
