@@ -277,4 +277,4 @@ def test_a_wrong_engine_setting_ends_the_daemon_with_a_sentence(tmp_path: Path) 
 @pytest.mark.parametrize("arguments", [["--workers", "many"], ["--workers", "0"], ["--max-jobs", "-1"]])
 def test_a_wrong_value_on_the_command_line_is_named(tmp_path: Path, arguments: list[str]) -> None:
     done = _serve("--engine", "scripted", "--runtime-dir", str(tmp_path / "run"), *arguments)
-    _refused(done, 78, arguments[0].removeprefix("--").replace("-", "_") if arguments[1] != "many" else "--workers")
+    _refused(done, 2, f"{arguments[0]}: expected", arguments[1])

@@ -184,10 +184,11 @@ class World:
             case do.SendStop():
                 process.stopped_at = self.now
             case do.Kill(_, dump):
+                if process.killed_at is None:
+                    process.timed_out = self.ringing is not None
+                    process.asked = process.cancelled_at is not None
                 process.killed_at = self.now
                 process.doomed = process.doomed or not dump
-                process.asked = process.asked or process.cancelled_at is not None
-                process.timed_out = process.timed_out or self.ringing is not None
 
     # --- clients, operators and the disk ------------------------------------------------------------------------------
 

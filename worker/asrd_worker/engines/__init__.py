@@ -5,6 +5,9 @@ from importlib import metadata
 from asrd_protocol.codec import did_you_mean
 from asrd_worker.engines.base import Engine, LoadError
 
+_EXTRAS = {"faster-whisper": "whisper"}
+"""Which extra of asrd brings what an engine needs."""
+
 
 def find(name: str) -> type[Engine]:
     """The engine that is registered under this name in the entry points ``asrd.engines``.
@@ -18,5 +21,6 @@ def find(name: str) -> type[Engine]:
     try:
         engine: type[Engine] = points[name].load()
     except ImportError as error:
-        raise LoadError(f"the engine {name!r} needs a package that is not installed: {error}") from None
+        extra = f"; pip install 'asrd[{_EXTRAS[name]}]'" if name in _EXTRAS else ""
+        raise LoadError(f"the engine {name!r} needs a package that is not installed ({error}){extra}") from None
     return engine

@@ -1,0 +1,414 @@
+"""What must hold, whatever the world does: a world that judges every action, every event and every state in between.
+
+The expectations are worked out from the world's own records. The core is asked for its states only, to compare.
+"""
+
+import pickle
+from math import isclose
+
+from property.world import Process, Ticket, World
+
+from asrd_protocol.exits import Exit
+from asrd_protocol.faults import BLAME, Blame, Code
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.lifecycle import LEAVING_STATES, LIVE_STATES, READY_STATES, State
+from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.supervisor import Policy
+
+SeatKey = tuple[str, int]
+RUNNING = {State.STARTING, State.WARMING, *READY_STATES}
+TIMED = (LIVE_STATES - {State.IDLE}) | {State.BACKOFF}
+AGAIN = "again"
+
+
+class LawfulWorld(World):
+    """The simulated world, with a judge in it."""
+
+    def __init__(self, policy: Policy, seed: int = 0) -> None:
+        self.before: dict[SeatKey, State] = {}
+        self.turns: dict[str, int] = {pool.name: 0 for pool in policy.pools}
+        self.generations: dict[SeatKey, int] = {}
+        self.deaths: dict[SeatKey, list[float]] = {}
+        self.fell_at: dict[SeatKey, float] = {}
+        self.voluntary: set[Seat] = set()
+        super().__init__(policy, seed)
+
+    # --- what it looks at ---------------------------------------------------------------------------------------------
+
+    def slots(self) -> list[tuple[PoolPolicy, Slot]]:
+        """Every slot with its pool's policy."""
+        return [(pool.policy, slot) for pool in self.core.pools.values() for slot in pool.slots]
+
+    def slot(self, seat: Seat) -> Slot:
+        """The slot of a seat."""
+        return self.core.pools[seat.pool].slots[seat.slot]
+
+    def staff(self, pool: str) -> list[Process]:
+        """The processes of a pool."""
+        return [process for seat, process in self.processes.items() if seat.pool == pool]
+
+    def active(self) -> list[Ticket]:
+        """The jobs that have not ended."""
+        return [ticket for ticket in self.tickets.values() if ticket.active]
+
+    def closed(self, pool: str) -> bool:
+        """The pool is being emptied, or is empty for good."""
+        return self.core.pools[pool].staffing.closing
+
+    def overdue(self, process: Process) -> bool:
+        """There is a reason to replace this healthy worker."""
+        recycle = self.pools[process.seat.pool].recycle
+        many = bool(recycle.max_jobs) and process.jobs_done >= recycle.max_jobs
+        old = bool(recycle.max_age) and self.now - process.spawned_at >= recycle.max_age
+        return many or old or process.seat in self.requested
+
+    # --- every event --------------------------------------------------------------------------------------------------
+
+    def post(self, event: ev.Event) -> list[do.Action]:
+        """Tell the core, and see that all is well afterwards."""
+        self.before = {(policy.name, slot.index): slot.state for policy, slot in self.slots()}
+        actions = super().post(event)
+        assert self.question is None, "a submit has no answer"
+        self._check_retirements()
+        self.check()
+        return actions
+
+    def whisper(self, event: ev.Event) -> None:
+        """Tell the core something stale: nothing may come of it."""
+        for pool in self.pools:
+            self.post(ev.TimerFired(pool, 0, "age", 0))  # what is due by now shall not be blamed on the event
+        before = self._snapshot()
+        assert self.core.handle(self.now, event) == []
+        assert self._snapshot() == before
+
+    def _snapshot(self) -> bytes:
+        for pool in self.core.pools.values():
+            pool.stale = 0
+        return pickle.dumps(self.core)
+
+    # --- every state --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What holds at all times."""
+        for policy, slot in self.slots():
+            self._check_seat(slot)
+            self._check_timer(policy, slot)
+        for pool, policy in self.pools.items():
+            self._check_pool(pool, policy)
+        self._check_jobs()
+
+    def _check_seat(self, slot: Slot) -> None:
+        process = self.processes.get(slot.seat)
+        living = [seat for seat in self.processes if (seat.pool, seat.slot) == (slot.seat.pool, slot.index)]
+        assert living == ([slot.seat] if slot.state in LIVE_STATES else []), "a seat for one worker"
+        if process is None:
+            assert slot.state in (State.VACANT, State.BACKOFF, State.FAILED)
+            return
+        assert (slot.state is State.IDLE) == process.idle
+        assert slot.ready == process.ready
+        assert (slot.state is State.KILLING) == (process.killed_at is not None)
+        if slot.state in (State.BUSY, State.DRAINING):
+            assert slot.task and (slot.task.job, slot.attempt) == (process.job, process.attempt)
+
+    def _check_timer(self, policy: PoolPolicy, slot: Slot) -> None:
+        """Where a worker can hang, a deadline stands, and it is the right one."""
+        if slot.state not in TIMED and not (slot.state is State.FAILED and not slot.hopeless):
+            return
+        key = (policy.name, slot.index)
+        due, timer = self.timers[(*key, "state")]
+        assert timer.number == slot.timer, f"the timer of {slot.seat} ({slot.state}) is stale"
+        if slot.state is State.BACKOFF:
+            assert due <= self.fell_at[key] + policy.restarts.delay_max + 1e-6
+        elif slot.state is State.FAILED:
+            assert isclose(due, self.fell_at[key] + policy.restarts.revive)
+        else:
+            assert isclose(due, self._deadline(policy, slot)), f"the deadline of {slot.seat} ({slot.state})"
+
+    def _deadline(self, policy: PoolPolicy, slot: Slot) -> float:
+        process, deadlines = self.processes[slot.seat], policy.deadlines
+        match slot.state:
+            case State.STARTING:
+                return process.spawned_at + deadlines.start
+            case State.WARMING:
+                return (process.greeted_at or 0.0) + deadlines.warm_up
+            case State.STOPPING:
+                return (process.stopped_at or 0.0) + deadlines.stop
+            case State.KILLING:
+                return (process.killed_at or 0.0) + deadlines.kill
+            case _ if process.cancelled_at is not None:
+                return process.cancelled_at + deadlines.cancel
+            case _:
+                limit = max(deadlines.busy_floor, deadlines.busy_factor * process.told_duration)
+                return process.started_at + limit
+
+    def _check_pool(self, name: str, policy: PoolPolicy) -> None:
+        pool, staff = self.core.pools[name], self.staff(name)
+        assert pool.ready == sum(process.ready for process in staff)
+        assert len(pool.backlog) == len(self.queues[name]) or self.closed(name)
+        if self.closed(name):
+            return
+        assert self._next_match(name) is None, "a step waits, and an idle worker may take it"
+        running = sum(slot.state in RUNNING for slot in pool.slots)
+        spare = policy.start_first and any(process.ready and self.due(process) for process in staff)
+        assert running <= policy.workers + spare, "more workers than wanted"
+        gaps = [slot for slot in pool.slots if slot.state is State.VACANT]
+        taken = sum(slot.state not in LEAVING_STATES for slot in pool.slots) - len(gaps)
+        assert not gaps or taken >= policy.workers, "a seat is empty, and a worker is missing"
+
+    def due(self, process: Process) -> bool:
+        """There may be a reason to replace it: its share of ``max_jobs`` may be as small as one job."""
+        recycle = self.pools[process.seat.pool].recycle
+        return self.overdue(process) or bool(recycle.max_jobs and process.jobs_done)
+
+    def _check_jobs(self) -> None:
+        active = {ticket.job: ticket for ticket in self.active()}
+        assert set(self.core.jobs.active) == set(active), "a job was lost, or made up"
+        held = {process.job for process in self.processes.values() if process.job}
+        for ticket in active.values():
+            assert (ticket.job in held) == (ticket.state == "running")
+            assert (ticket in self.queues[ticket.pool]) == (ticket.state == "queued")
+            assert ticket.attempts <= self.policy.retries.attempts
+            assert ticket.deaths < self.policy.retries.deaths
+
+    # --- retirements --------------------------------------------------------------------------------------------------
+
+    def _check_retirements(self) -> None:
+        self.voluntary &= set(self.processes)
+        dismissed = self.cause.seat if isinstance(self.cause, ev.StepFaulted) and self.cause.leave else None
+        for policy, slot in self.slots():
+            left = self.before[policy.name, slot.index] in READY_STATES and slot.state in LEAVING_STATES
+            if not left or slot.seat == dismissed or self.closed(policy.name):
+                continue
+            self._check_retirement(policy, slot)
+
+    def _check_retirement(self, policy: PoolPolicy, slot: Slot) -> None:
+        """A healthy worker is told to leave: with a reason, alone, and not missed."""
+        assert self.due(self.processes[slot.seat]), "recycled without a reason"
+        assert not any(seat.pool == policy.name for seat in self.voluntary), "two retire at once"
+        self.voluntary.add(slot.seat)
+        ready = sum(process.ready for process in self.staff(policy.name))
+        assert ready >= policy.workers - (not policy.start_first), "a retired worker is missed"
+
+    # --- every action -------------------------------------------------------------------------------------------------
+
+    def perform(self, action: do.Action) -> None:
+        """Judge, then do."""
+        match action:
+            case do.Spawn(seat):
+                self._judge_spawn(seat)
+            case do.SendStep(seat, attempt, job):
+                self._judge_step(seat, attempt, self.tickets[job])
+            case do.Kill(seat, dump):
+                self._judge_kill(self.processes[seat], dump)
+            case do.SendStop(seat):
+                process = self.processes[seat]
+                assert process.warm and not process.job and process.killed_at is None and process.stopped_at is None
+            case do.SendCancel(seat, attempt):
+                process = self.processes[seat]
+                assert process.killed_at is None and process.attempt == attempt and self.tickets[process.job].cancelled
+            case do.Leave(code):
+                self._judge_leave(code)
+            case do.Persist() | do.Accept() | do.Relay() | do.Deliver() | do.Fail():
+                self._judge_for_client(action)
+        super().perform(action)
+
+    def _judge_spawn(self, seat: Seat) -> None:
+        key = (seat.pool, seat.slot)
+        assert not self.left and (not hasattr(self, "core") or not self.closed(seat.pool)), "started after the end"
+        assert self.generations.get(key, 0) + 1 == seat.generation
+        self.generations[key] = seat.generation
+        before = self.before.get(key, State.VACANT)
+        rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
+        assert before is State.VACANT or before is State.STOPPING or rung or self._revives(key), f"spawned from {before}"
+
+    def _revives(self, key: SeatKey) -> bool:
+        cause = self.cause
+        if self.before[key] is not State.FAILED or not isinstance(cause, ev.RecycleRequested):
+            return False
+        self.deaths[key] = []
+        return cause.pool in (None, key[0]) and cause.slot in (None, key[1])
+
+    def _judge_step(self, seat: Seat, attempt: int, ticket: Ticket) -> None:
+        process = self.processes[seat]
+        assert process.idle and attempt > process.attempt and not ticket.cancelled
+        match = self._next_match(seat.pool)
+        assert match is not None and match == (ticket, process), f"not the turn of {ticket.job} or {seat}"
+        self.turns[seat.pool] = seat.slot + 1
+        # An attempt that the policy does not allow is seen after the event; a step of an ended job is no match.
+
+    def _next_match(self, pool: str) -> tuple[Ticket, Process] | None:
+        """First come, first served, in turn among the idle; the worker that failed a step only when it is alone."""
+        count, staff = len(self.core.pools[pool].slots), self.staff(pool)
+        turn = sorted(staff, key=lambda process: (process.seat.slot - self.turns[pool]) % count)
+        for ticket in self.queues[pool]:
+            others = any(process.ready and str(process.seat) != ticket.avoid for process in staff)
+            for process in turn:
+                if process.idle and not (others and str(process.seat) == ticket.avoid):
+                    return ticket, process
+        return None
+
+    def _judge_kill(self, process: Process, dump: bool) -> None:
+        key = (process.seat.pool, process.seat.slot)
+        rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
+        assert rung or process.guilty or self.closed(process.seat.pool), "a healthy worker is killed"
+        assert not (dump and process.killed_at is not None), "the second kill is for good"
+
+    def _judge_leave(self, code: Exit) -> None:
+        assert not self.left and not self.processes and not self.active()
+        assert all(slot.state is State.VACANT for _, slot in self.slots())
+        assert code is Exit.OK if self.stopping else code is Exit.CONFIG
+
+    def _judge_for_client(self, action: do.Action) -> None:
+        match action:
+            case do.Persist(job):
+                assert self.question and self.question.job == job
+            case do.Accept(job, ahead):
+                ticket = self.tickets[job]
+                assert self.cause == ev.JobPersisted(job) and ticket.state == "storing"
+                assert ahead == len(self.queues[ticket.pool])
+            case do.Relay(job):
+                assert self.tickets[job].state == "running"
+            case do.Deliver(job, _, body):
+                assert self.tickets[job.id].state == "running" and body == job.id
+            case do.Fail(job, fault):
+                self._judge_fail(self.tickets[job.id], fault.code)
+
+    def _judge_fail(self, ticket: Ticket, code: Code) -> None:
+        assert ticket.active, "a job ends once"
+        if code is Code.SHUTTING_DOWN:
+            assert self.stopping
+            return
+        assert ticket.state != "storing", "it was never accepted"
+        if code is Code.ENGINE_UNAVAILABLE:
+            assert ticket.state == "queued" and self.core.pools[ticket.pool].hopeless
+        elif ticket.state == "queued":
+            assert code is Code.CANCELLED and ticket.cancelled
+
+    # --- what must come of what the world does ------------------------------------------------------------------------
+
+    def submit(self, job: str, pool: str, size: int) -> Ticket:
+        """A job is refused for a reason, and for no other."""
+        expected = self._objection(job, pool, size)
+        ticket = super().submit(job, pool, size)
+        assert ticket.end == (expected or "")
+        return ticket
+
+    def _objection(self, job: str, pool: str, size: int) -> Code | None:
+        active, queue = self.active(), self.policy.queue
+        if any(ticket.job == job for ticket in active):
+            return Code.ID_CONFLICT
+        if self.stopping or self.core.jobs.closing or self.draining:
+            return Code.SHUTTING_DOWN if self.core.jobs.closing else Code.DRAINING
+        if pool not in self.pools:
+            return Code.UNKNOWN_POOL
+        states = {slot.state for slot in self.core.pools[pool].slots}
+        if states <= {State.FAILED, State.VACANT}:
+            return Code.ENGINE_UNAVAILABLE
+        waiting = sum(ticket.state != "running" for ticket in active)
+        held = sum(ticket.size for ticket in active)
+        return Code.OVERLOADED if waiting >= queue.max_jobs or held + size > queue.max_bytes else None
+
+    def cancel(self, ticket: Ticket) -> None:
+        """A waiting job ends at once, a running one is asked to."""
+        state = ticket.state
+        super().cancel(ticket)
+        worker = next((process for process in self.processes.values() if process.job == ticket.job), None)
+        if state == "queued":
+            assert ticket.end == Code.CANCELLED
+        elif state == "running" and worker and worker.killed_at is None:
+            assert worker.cancelled_at is not None, "the cancel is lost"
+        else:
+            assert ticket.state == state
+
+    def store(self, ticket: Ticket) -> None:
+        """A stored job is accepted; one that was cancelled meanwhile ends then."""
+        super().store(ticket)
+        assert ticket.state != "storing"
+        assert not ticket.cancelled or ticket.end == Code.CANCELLED
+
+    def finish(self, process: Process) -> None:
+        """A result is delivered."""
+        ticket = self.tickets[process.job]
+        was_active = ticket.active
+        super().finish(process)
+        assert not was_active or ticket.end == "completed"
+
+    def fault(self, process: Process, code: Code, *, leave: bool) -> None:
+        """The blame decides; and a worker that wants to leave leaves."""
+        ticket = self.tickets[process.job]
+        expected = self._after_fault(ticket, code)
+        ticket.avoid = str(process.seat)
+        super().fault(process, code, leave=leave)
+        self._check_outcome(ticket, expected)
+        assert not leave or process.stopped_at is not None
+
+    def _after_fault(self, ticket: Ticket, code: Code) -> str:
+        if ticket.cancelled:
+            return Code.CANCELLED
+        final = BLAME[code] is Blame.CALLER or ticket.attempts >= self.policy.retries.attempts
+        return code if final else AGAIN
+
+    def exit(self, process: Process, how: str = "exit 0", *, hopeless: bool = False) -> None:
+        """A step that lost its worker is tried again, but not for ever; and so is the seat."""
+        ticket = self.tickets[process.job] if process.job else None
+        ended = ticket is None or not ticket.active
+        expected = "" if ticket is None or ended else self._after_loss(ticket, process)
+        if ticket and not ended:
+            ticket.avoid = str(process.seat)
+        fallen = self._note_death(process, hopeless)
+        super().exit(process, how, hopeless=hopeless)
+        if ticket and not ended:
+            self._check_outcome(ticket, expected)
+        slot = self.slot(process.seat)
+        if self.closed(process.seat.pool):
+            assert slot.state is State.VACANT
+        elif fallen is not None:
+            assert slot.state is (State.FAILED if fallen else State.BACKOFF), "too many deaths, or too few"
+
+    def _after_loss(self, ticket: Ticket, process: Process) -> str:
+        if ticket.cancelled:
+            return Code.CANCELLED
+        ticket.deaths += 1
+        if ticket.deaths >= self.policy.retries.deaths:
+            return Code.POISON
+        if ticket.attempts < self.policy.retries.attempts:
+            return AGAIN
+        return Code.WORKER_HUNG if process.timed_out else Code.WORKER_DIED
+
+    def _check_outcome(self, ticket: Ticket, expected: str) -> None:
+        if expected != AGAIN:
+            assert ticket.end == expected
+        elif ticket.end:
+            assert ticket.end == Code.ENGINE_UNAVAILABLE
+        else:
+            assert ticket.state in ("queued", "running")
+
+    def _note_death(self, process: Process, hopeless: bool) -> bool | None:
+        """True when the seat must be given up now; None when the worker left as it was told."""
+        if process.stopped_at is not None and process.killed_at is None:
+            return None
+        key, policy = (process.seat.pool, process.seat.slot), self.pools[process.seat.pool].restarts
+        self.fell_at[key] = self.now
+        if process.asked:
+            return hopeless
+        recent = [at for at in self.deaths.get(key, []) if self.now - at < policy.period]
+        self.deaths[key] = [*recent, self.now]
+        # A configuration that cannot work is no use trying, however few have died of it.
+        return hopeless or len(self.deaths[key]) > policy.intensity
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def settled(self) -> bool:
+        """Every job has ended, every seat is taken that can be, and nobody needs to be replaced."""
+        return not self.active() and all(self._pool_settled(policy) for policy in self.policy.pools)
+
+    def _pool_settled(self, policy: PoolPolicy) -> bool:
+        pool = self.core.pools[policy.name]
+        lost = sum(slot.state is State.FAILED and slot.hopeless for slot in pool.slots)
+        if any(slot.state not in (State.IDLE, State.VACANT, State.FAILED) for slot in pool.slots):
+            return False
+        waits = any(self.overdue(process) for process in self.staff(policy.name)) and not lost
+        return not waits and pool.ready + lost >= policy.workers
