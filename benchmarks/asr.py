@@ -175,7 +175,7 @@ def main(run: Run) -> None:
         "temperature_fallbacks": sum(job.work.attempts - job.work.windows for job in served.jobs),
         "environment_gaps": gaps,
     }
-    run.finish("asr", "Speech recognition", settings, tables(rounds), aims(rounds), rounds)
+    run.finish("Speech recognition", settings, tables(rounds), aims(rounds), rounds)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """The references of ``asr.py``: faster-whisper processes with nothing around them.
 
 The clips that are to be done are a pipe that all processes read one byte at a time, so that sharing them costs
-nothing. Each process prints one JSON line when it is warm and one for each clip.
-
-    python bare_whisper.py THREADS TASKS_FD MODEL CLIP...
+nothing. Each process is this file with the arguments ``THREADS TASKS_FD MODEL CLIP...``; it prints one JSON line when it
+is warm and one for each clip.
 """
 
 import contextlib

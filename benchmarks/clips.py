@@ -17,7 +17,7 @@ class Clip(msgspec.Struct, frozen=True):
 
 
 def clips(*, quick: bool) -> list[Clip]:
-    """30 clips of 3 to 16 s (10 with ``quick``), the same in every run, longest first so that no run ends on a long one."""
+    """30 clips of 3 to 16 s (10 with ``quick``), the same in every run, longest first: no run ends on a long one."""
     sentences = [_frames(path) for path in sorted(SPEECH.glob("*.wav"))]
     count = len(sentences)
     alone = [[i] for i in range(count)]

@@ -34,8 +34,8 @@ class Control:
     """Asks on the control socket, one question at a time. Not for use by two threads."""
 
     def __init__(self, address: str) -> None:
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.linger = 0
+        self._socket = zmq.Socket[bytes](zmq.Context.instance(), zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(address)
         self._codec: Codec[ControlAnswer] = Codec(ControlAnswer)
 
@@ -92,9 +92,7 @@ class Daemon:
     ) -> None:
         self.control.close()
         if not end(self._process, patience=30.0):
-            print(
-                f"the daemon did not stop on SIGTERM and was killed; its log ended:\n{self.log_tail()}", file=sys.stderr
-            )
+            print(f"the daemon ignored SIGTERM and was killed; its log ended:\n{self.log_tail()}", file=sys.stderr)
         self._directory.cleanup()
 
     @property

@@ -173,7 +173,7 @@ def main(run: Run) -> None:
     with contextlib.ExitStack() as stack:
         rounds = measure_all(running(stack), run.rounds, share=5 if run.quick else 1)
     settings = {"workers": WORKERS, "concurrency": CONCURRENCY, "rounds": run.rounds, "jobs": LOADS}
-    run.finish("dispatch", "Dispatch", settings, [absolute(rounds), ratios(rounds)], aims(rounds), rounds)
+    run.finish("Dispatch", settings, [absolute(rounds), ratios(rounds)], aims(rounds), rounds)
 
 
 _PICKS: tuple[Callable[[Figures], float], ...] = (

@@ -54,7 +54,6 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """All that one run of one benchmark found."""
 
-    benchmark: str
     title: str
     started: str
     quick: bool
@@ -81,7 +80,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def finish(
         self,
-        benchmark: str,
         title: str,
         settings: dict[str, Any],
         tables: list[Table],
@@ -90,7 +88,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ) -> None:
         """Print the result and, when asked for, write it as JSON."""
         result = Result(
-            benchmark=benchmark,
             title=title,
             started=self.started,
             quick=self.quick,

@@ -57,9 +57,9 @@ class Caller:
         self._options = options
         self._expected = expected
         self._decoder = msgspec.msgpack.Decoder(Answer)
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.linger = 0
-        self._socket.rcvtimeo = PATIENCE_MS
+        self._socket = zmq.Socket[bytes](zmq.Context.instance(), zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVTIMEO, PATIENCE_MS)
         self._socket.connect(address)
 
     def __enter__(self) -> "Caller":

@@ -2,10 +2,8 @@
 
 Both variants have a ROUTER to the clients, a ROUTER to the workers, one job in flight for each worker and a queue for
 the rest. They look into no header, keep no record, have no deadline and lose a job with its worker. ``fd`` uses plain
-sockets whose descriptors hang in the loop, ``asyncio`` the sockets of ``zmq.asyncio``.
-
-    python raw_broker.py broker fd|asyncio DIRECTORY
-    python raw_broker.py worker DIRECTORY
+sockets whose descriptors hang in the loop, ``asyncio`` the sockets of ``zmq.asyncio``. Each process is this file, with
+the arguments ``broker fd|asyncio DIRECTORY`` or ``worker DIRECTORY``.
 """
 
 import asyncio
@@ -81,9 +79,8 @@ class FdBroker:
     """Plain sockets: drained until both say EAGAIN, because their descriptors are edge-triggered."""
 
     def __init__(self, directory: str) -> None:
-        context = zmq.Context.instance()
-        self._front = context.socket(zmq.ROUTER)
-        self._back = context.socket(zmq.ROUTER)
+        self._front = zmq.Socket[bytes](zmq.Context.instance(), zmq.ROUTER)
+        self._back = zmq.Socket[bytes](zmq.Context.instance(), zmq.ROUTER)
         _bind(self._front, self._back, directory)
         self._turn = Turn()
 
@@ -146,7 +143,7 @@ class AsyncioBroker:
 
 def work(directory: str) -> None:
     """A no-op worker: each job is answered with its own header and an empty body."""
-    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket = zmq.Socket[bytes](zmq.Context.instance(), zmq.DEALER)
     socket.connect(f"ipc://{directory}/back")
     socket.send(GREETING)
     while True:
@@ -156,7 +153,7 @@ def work(directory: str) -> None:
 
 def _bind(front: "zmq.Socket[Any]", back: "zmq.Socket[Any]", directory: str) -> None:
     for socket, name in ((front, "front"), (back, "back")):
-        socket.sndhwm = socket.rcvhwm = 0
+        socket.set_hwm(0)
         socket.bind(f"ipc://{directory}/{name}")
 
 
@@ -200,7 +197,7 @@ def main(arguments: list[str]) -> None:
         case ["worker", directory]:
             work(directory)
         case _:
-            sys.exit(__doc__)
+            sys.exit("usage: raw_broker.py broker fd|asyncio DIRECTORY, or raw_broker.py worker DIRECTORY")
 
 
 if __name__ == "__main__":

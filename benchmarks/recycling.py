@@ -192,7 +192,7 @@ def main(run: Run) -> None:
             f"too few workers were recycled: {[r[RECYCLED].recycles for r in rounds]} in {jobs} jobs a round"
         )
     settings = {"jobs": jobs, "rounds": run.rounds, "max_jobs": MAX_JOBS, "sleep_s": SLEEP_S, "start_s": START_S}
-    run.finish("recycling", "Recycling", settings, [table(rounds)], aims(rounds), rounds)
+    run.finish("Recycling", settings, [table(rounds)], aims(rounds), rounds)
 
 
 if __name__ == "__main__":

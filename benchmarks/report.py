@@ -77,7 +77,7 @@ def _plain(value: Any) -> str:
 def main(paths: list[str]) -> None:
     """Print the page for the files given."""
     if not paths:
-        sys.exit(__doc__)
+        sys.exit("usage: report.py FILE.json... > RESULTS.md")
     print(page([msgspec.json.decode(Path(path).read_bytes(), type=Result) for path in paths]).rstrip())
 
 

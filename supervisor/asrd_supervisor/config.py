@@ -19,7 +19,6 @@ from asrd_supervisor.core.policy import (
     Size,
 )
 
-
 ComputeType = Literal[
     "default",
     "auto",

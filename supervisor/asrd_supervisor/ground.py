@@ -8,9 +8,13 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from pathlib import Path
 
 from asrd_protocol.addresses import Addresses
+
+PATIENCE = 100
+"""Tries, 20 ms apart, to get a lock whose holder is dead."""
 
 
 class GroundError(Exception):
@@ -88,21 +92,42 @@ def _check_owner(directory: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor of the locked file. A lock on a file that was just unlinked would be a lock on nothing."""
-    while True:
+    """The descriptor of the locked file."""
+    for _ in range(PATIENCE):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
-            who = f" (process {holder})" if holder else ""
-            raise Taken(
-                f"another asrd daemon{who} serves {path.parent}; stop it with `asrd stop`, or use --runtime-dir"
-            ) from None
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(fd).st_ino:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-                return fd
+            if _alive(holder):
+                raise Taken(_taken(path, holder)) from None
+            time.sleep(0.02)  # a killed daemon's janitor is at work
+            continue
+        if _names(path, fd):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            return fd
         os.close(fd)
+    raise Taken(_taken(path, ""))
+
+
+def _names(path: Path, fd: int) -> bool:
+    """Whether the path is still this file: a lock on one that was just unlinked would be a lock on nothing."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_ino == os.fstat(fd).st_ino
+    return False
+
+
+def _alive(holder: str) -> bool:
+    """Whether the process runs; one that is dead and not yet waited for by its parent does not."""
+    if not holder.isdecimal():
+        return True
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{holder}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def _taken(path: Path, holder: str) -> str:
+    who = f" (process {holder})" if holder else ""
+    return f"another asrd daemon{who} serves {path.parent}; stop it with `asrd stop`, or use --runtime-dir"

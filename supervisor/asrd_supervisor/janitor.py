@@ -8,9 +8,13 @@ instead of waiting at a socket that nobody reads. The workers need no janitor: t
 import contextlib
 import fcntl
 import os
+import time
 
 from asrd_protocol.addresses import Addresses
 from asrd_supervisor.ground import Ground, clear
+
+PATIENCE = 100
+"""Tries, 20 ms apart, to get the lock of a supervisor that is gone."""
 
 
 class Janitor:
@@ -18,10 +22,12 @@ class Janitor:
 
     def __init__(self, ground: Ground, addresses: Addresses) -> None:
         reader, self._writer = os.pipe()
+        supervisor = os.pidfd_open(os.getpid())
         child = os.fork()
         if child == 0:
-            _split_off(reader, self._writer, ground, addresses)
+            _split_off(reader, self._writer, supervisor, ground, addresses)
         os.close(reader)
+        os.close(supervisor)
         os.waitpid(child, 0)
 
     def dismiss(self) -> None:
@@ -31,26 +37,38 @@ class Janitor:
         os.close(self._writer)
 
 
-def _split_off(reader: int, writer: int, ground: Ground, addresses: Addresses) -> None:
+def _split_off(reader: int, writer: int, supervisor: int, ground: Ground, addresses: Addresses) -> None:
     """Fork once more, so that the janitor is nobody's child and leaves no zombie."""
     try:
         if os.fork() == 0:
             os.setsid()
             os.close(writer)
             os.close(ground.lock_fd)
-            _wait_and_clean(reader, addresses, ground.made)
+            _wait_and_clean(reader, supervisor, addresses, ground.made)
     finally:
         os._exit(0)
 
 
-def _wait_and_clean(reader: int, addresses: Addresses, made: bool) -> None:
+def _wait_and_clean(reader: int, supervisor: int, addresses: Addresses, made: bool) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.chdir("/")
     if os.read(reader, 1):
         return
+    # The kernel closes the descriptors of a killed process one by one: the pipe may end before the lock is free.
+    select.select([supervisor], [], [])
     with contextlib.suppress(OSError):
         fd = os.open(addresses.lock, os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails when the next daemon is here already
-        clear(addresses, remove_directory=made)
+        if _locked(fd):
+            clear(addresses, remove_directory=made)
+
+
+def _locked(fd: int) -> bool:
+    """The kernel may close the pipe of a dying process before it drops the lock; False when the next daemon has it."""
+    for _ in range(PATIENCE):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.02)
+    return False

@@ -217,7 +217,7 @@ class LawfulWorld(World):
 
     def _judge_spawn(self, seat: Seat) -> None:
         key = (seat.pool, seat.slot)
-        assert not self.left and (not hasattr(self, "core") or not self.closed(seat.pool)), "started after the end"
+        assert not self.left and not self.closed(seat.pool), "started after the end"
         assert self.generations.get(key, 0) + 1 == seat.generation
         self.generations[key] = seat.generation
         before = self.before.get(key, State.VACANT)

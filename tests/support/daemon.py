@@ -84,7 +84,7 @@ class Daemon:
 
     def leftovers(self) -> list[str]:
         """Processes and files of this daemon that are still there."""
-        files = [str(path) for path in self.directory.rglob("*")] if self.directory.exists() else []
+        files = [str(Path(folder) / name) for folder, _, names in os.walk(self.directory) for name in names]
         return files + [f"process {pid}" for pid in self.processes()]
 
     def processes(self) -> list[int]:
