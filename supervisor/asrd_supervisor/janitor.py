@@ -8,13 +8,10 @@ instead of waiting at a socket that nobody reads. The workers need no janitor: t
 import contextlib
 import fcntl
 import os
-import time
+import select
 
 from asrd_protocol.addresses import Addresses
 from asrd_supervisor.ground import Ground, clear
-
-PATIENCE = 100
-"""Tries, 20 ms apart, to get the lock of a supervisor that is gone."""
 
 
 class Janitor:
@@ -60,15 +57,5 @@ def _wait_and_clean(reader: int, supervisor: int, addresses: Addresses, made: bo
     select.select([supervisor], [], [])
     with contextlib.suppress(OSError):
         fd = os.open(addresses.lock, os.O_RDWR | os.O_CLOEXEC)
-        if _locked(fd):
-            clear(addresses, remove_directory=made)
-
-
-def _locked(fd: int) -> bool:
-    """The kernel may close the pipe of a dying process before it drops the lock; False when the next daemon has it."""
-    for _ in range(PATIENCE):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(0.02)
-    return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails when the next daemon is here already
+        clear(addresses, remove_directory=made)

@@ -29,6 +29,11 @@ class Ran:
         assert "Traceback" not in self.out + self.err, self.err
 
 
+def _take_interrupts() -> None:
+    """A shell lets what it starts in the background ignore them, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Cli:
     """Runs ``asrd`` for the daemon in one directory."""
 
@@ -43,8 +48,8 @@ class Cli:
 
     def start(self, *arguments: str | Path, **more: Any) -> "subprocess.Popen[str]":
         """Begins a command."""
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-        return subprocess.Popen([ASRD, *map(str, arguments)], env=self.environ, text=True, **streams)
+        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _take_interrupts, **more}
+        return subprocess.Popen([ASRD, *map(str, arguments)], env=self.environ, text=True, **more)
 
     def json(self, *arguments: str) -> Any:
         """The JSON that a command prints."""

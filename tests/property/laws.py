@@ -85,8 +85,11 @@ class LawfulWorld(World):
         assert self._snapshot() == before
 
     def _snapshot(self) -> bytes:
+        """All that the core knows, but for what it notes of its past."""
         for pool in self.core.pools.values():
             pool.stale = 0
+            for slot in pool.slots:
+                slot._history.clear()
         return pickle.dumps(self.core)
 
     # --- every state --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from property.laws import LawfulWorld
@@ -30,6 +30,7 @@ PATIENCE = 4_000
 """Things that may happen until a world that nobody disturbs comes to rest."""
 
 which = st.integers(0, 11)
+ACTIVE = ("storing", "queued", "running")
 seconds = st.sampled_from([0.0, 0.5, 2.0, 7.0, 25.0])
 codes = st.sampled_from([Code.BAD_AUDIO, Code.ENGINE_ERROR, Code.OUT_OF_MEMORY, Code.CANCELLED])
 deadlines = Deadlines(
@@ -110,21 +111,25 @@ class CoreMachine(RuleBasedStateMachine):
         name = [*self.names, *self.names, *self.names, "nowhere"][which % (3 * len(self.names) + 1)]
         self.world.submit(f"job-{self.jobs}", name, size)
 
+    @precondition(lambda self: self.ticket(0, *ACTIVE))
     @rule(which=which)
     def submit_the_same(self, which: int) -> None:
-        if ticket := self.ticket(which, "storing", "queued", "running"):
+        if ticket := self.ticket(which, *ACTIVE):
             self.world.submit(ticket.job, ticket.pool, ticket.size)
 
+    @precondition(lambda self: self.ticket(0, "storing"))
     @rule(which=which)
     def store(self, which: int) -> None:
         if ticket := self.ticket(which, "storing"):
             self.world.store(ticket)
 
+    @precondition(lambda self: self.ticket(0, *ACTIVE))
     @rule(which=which)
     def cancel(self, which: int) -> None:
-        if ticket := self.ticket(which, "storing", "queued", "running"):
+        if ticket := self.ticket(which, *ACTIVE):
             self.world.cancel(ticket)
 
+    @precondition(lambda self: self.world.tickets)
     @rule(which=which)
     def cancel_any(self, which: int) -> None:
         if ticket := self.ticket(which):
@@ -146,31 +151,37 @@ class CoreMachine(RuleBasedStateMachine):
 
     # --- good workers -------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.pick(0, greeted=False, killed=False))
     @rule(which=which)
     def greet(self, which: int) -> None:
         if process := self.pick(which, greeted=False, killed=False):
             self.world.greet(process)
 
+    @precondition(lambda self: self.pick(0, greeted=True, warm=False, killed=False))
     @rule(which=which)
     def warm(self, which: int) -> None:
         if process := self.pick(which, greeted=True, warm=False, killed=False):
             self.world.warm(process)
 
+    @precondition(lambda self: self.pick(0, busy=True, killed=False))
     @rule(which=which, done=st.sampled_from([0.0, 0.0, 1.0]), duration=st.sampled_from([1.0, 5.0, 9.0]))
     def progress(self, which: int, done: float, duration: float) -> None:
         if process := self.pick(which, busy=True, killed=False):
             self.world.progress(process, done, duration)
 
+    @precondition(lambda self: self.pick(0, busy=True, killed=False))
     @rule(which=which)
     def segment(self, which: int) -> None:
         if process := self.pick(which, busy=True, killed=False):
             self.world.segment(process)
 
+    @precondition(lambda self: self.pick(0, busy=True, killed=False))
     @rule(which=which)
     def finish(self, which: int) -> None:
         if process := self.pick(which, busy=True, killed=False):
             self.world.finish(process)
 
+    @precondition(lambda self: self.pick(0, busy=True, killed=False, cancelled=True))
     @rule(which=which)
     def obey(self, which: int) -> None:
         if process := self.pick(which, busy=True, killed=False, cancelled=True):
@@ -190,31 +201,37 @@ class CoreMachine(RuleBasedStateMachine):
 
     # --- bad workers --------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.pick(0, busy=True, killed=False))
     @rule(which=which, code=codes, leave=st.booleans())
     def fault(self, which: int, code: Code, leave: bool) -> None:
         if process := self.pick(which, busy=True, killed=False):
             self.world.fault(process, code, leave=leave)
 
+    @precondition(lambda self: self.world.processes)
     @rule(which=which)
     def hang(self, which: int) -> None:
         if process := self.pick(which):
             process.stuck = True
 
+    @precondition(lambda self: self.world.processes)
     @rule(which=which, how=st.sampled_from(["SIGKILL", "SIGSEGV", "exit 1"]))
     def die(self, which: int, how: str) -> None:
         if process := self.pick(which):
             self.world.exit(process, how)
 
+    @precondition(lambda self: self.pick(0, busy=True))
     @rule(which=which)
     def die_busy(self, which: int) -> None:
         if process := self.pick(which, busy=True):
             self.world.exit(process, "SIGSEGV")
 
+    @precondition(lambda self: self.pick(0, warm=False))
     @rule(which=which)
     def die_booting(self, which: int) -> None:
         if process := self.pick(which, warm=False):
             self.world.exit(process, "exit 1")
 
+    @precondition(lambda self: self.pick(0, greeted=True, warm=False))
     @rule(which=which)
     def fail_to_load(self, which: int) -> None:
         if process := self.pick(which, greeted=True, warm=False):
@@ -222,6 +239,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.world.post(ev.LoadFaulted(process.seat, said))
             self.world.exit(process, "exit 78", hopeless=True)
 
+    @precondition(lambda self: self.pick(0, killed=False))
     @rule(which=which, kind=st.integers(0, 6))
     def babble(self, which: int, kind: int) -> None:
         """A worker says what no healthy one says, and is killed for it."""
@@ -235,7 +253,7 @@ class CoreMachine(RuleBasedStateMachine):
         seat, other = process.seat, process.attempt + (1 if process.job else 0)
         events: list[ev.WorkerEvent | None] = [
             ev.WorkerBroke(seat, "garbage"),
-            ev.WorkerGreeted(seat, 1) if process.greeted_at is not None else None,
+            ev.WorkerGreeted(seat, 1000 + seat.generation) if process.greeted_at is not None else None,
             ev.WorkerWarmed(seat) if process.warm or process.greeted_at is None else None,
             ev.StepProgressed(seat, other, 0.0, 100.0),
             ev.SegmentDecoded(seat, other, 0, 1.0, "nonsense"),
@@ -258,6 +276,7 @@ class CoreMachine(RuleBasedStateMachine):
         ]
         return events[kind]
 
+    @precondition(lambda self: self.pick(0, killed=True))
     @rule(which=which, kind=st.integers(0, 6))
     def speak_after_the_kill(self, which: int, kind: int) -> None:
         if process := self.pick(which, killed=True):
@@ -265,6 +284,7 @@ class CoreMachine(RuleBasedStateMachine):
             if not isinstance(event, ev.WorkerGreeted) or process.greeted_at is not None:
                 self.world.whisper(event)
 
+    @precondition(lambda self: self.world.gone)
     @rule(which=which, kind=st.integers(0, 7))
     def speak_from_the_grave(self, which: int, kind: int) -> None:
         if gone := self.world.gone:
@@ -274,6 +294,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     # --- the clock ----------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.world.timers)
     @rule()
     def ring(self) -> None:
         if timer := self.world.next_timer():
@@ -290,6 +311,7 @@ class CoreMachine(RuleBasedStateMachine):
         """Time passes, and the loop does not notice."""
         self.world.now += by
 
+    @precondition(lambda self: self.world.spent)
     @rule(which=which)
     def ring_again(self, which: int) -> None:
         if spent := self.world.spent:
@@ -330,5 +352,6 @@ TestCore.settings = settings(
     stateful_step_count=60,
     deadline=None,
     derandomize=not DEEP,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

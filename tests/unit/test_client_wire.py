@@ -311,7 +311,8 @@ def test_closing_wakes_other_threads_and_is_final(place: Path) -> None:
 
 
 PROGRAM = """
-import asrd, os, sys
+import asrd, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 client = asrd.Client(sys.argv[1])
 job = client.submit(b"audio")
 try:

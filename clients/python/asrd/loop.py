@@ -12,6 +12,9 @@ from asrd.errors import AsrdError
 JOIN_S = 5.0
 """Seconds that closing waits for the thread at most."""
 
+LOOK_UP_S = 0.5
+"""Seconds after which a waiting thread looks for signals."""
+
 T = TypeVar("T")
 
 
@@ -36,7 +39,7 @@ class LoopThread:
         """
         future = self._scheduled(coroutine)
         try:
-            return future.result()
+            return _outcome(future)
         except concurrent.futures.CancelledError:
             raise AsrdError("the client is closed") from None
         except BaseException:
@@ -68,3 +71,14 @@ class LoopThread:
     async def _serve(self) -> None:
         await self._stop.wait()
         await self._cleanup()
+
+
+def _outcome(future: "concurrent.futures.Future[T]") -> T:
+    """Waits in steps: a signal that comes just before an endless wait begins would not end it."""
+    while True:
+        try:
+            return future.result(LOOK_UP_S)
+        except TimeoutError:
+            if future.done():
+                break
+    return future.result()

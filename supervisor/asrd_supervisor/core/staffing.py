@@ -107,8 +107,9 @@ class Staffing:
             self._condemned = None
 
     def _condemn(self, now: float) -> list[do.Action]:
-        """Choose the next worker to be replaced: one at a time, and only while everything else is settled."""
-        if self._condemned or any(slot.state in _UNSETTLED for slot in self._slots):
+        """Choose the next worker to be replaced: one at a time, and only while all seats are taken and settled."""
+        settled = self._standing() >= self._policy.workers and all(s.state not in _UNSETTLED for s in self._slots)
+        if self._condemned or not settled:
             return []
         due = [(slot, verdict) for slot in self._slots if slot.ready and (verdict := self._judge(now, slot))]
         if not due:

@@ -9,6 +9,9 @@ import typer
 from asrd.cli import options as opt
 from asrd.cli.app import command
 
+LOOK_UP_S = 0.5
+"""Seconds after which a waiting command looks for Ctrl-C."""
+
 Seat = Annotated[str | None, typer.Option("--seat", metavar="SEAT", help="Only this worker, e.g. default/0.17.")]
 OnlyPool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only this pool.")]
 
@@ -65,6 +68,7 @@ def _watch(pid: int) -> int | None:
 
 def _await_exit(process: int) -> None:
     try:
-        select.select([process], [], [])
+        while not select.select([process], [], [], LOOK_UP_S)[0]:
+            pass
     finally:
         os.close(process)
