@@ -31,11 +31,13 @@ class Control:
         config: Config,
         spool: Spool,
         post: Callable[[ev.Event], None],
+        pid_of: Callable[[Seat], int | None],
     ) -> None:
         self._core = core
         self._config = config
         self._spool = spool
         self._post = post
+        self._pid_of = pid_of
         self._started = time.monotonic()
         self._codec: Codec[msg.ControlQuestion] = Codec(msg.ControlQuestion)
         self.loop_lag = 0.0
@@ -74,7 +76,7 @@ class Control:
             case msg.Stats():
                 return snapshot.stats(self._core, now - self._started, self.loop_lag)
             case msg.Workers():
-                return snapshot.workers(self._core, now)
+                return snapshot.workers(self._core, now, self._pid_of)
             case msg.Jobs(limit=limit):
                 return snapshot.jobs(self._core, now, self._spool.reports, limit)
             case msg.Pools():

@@ -53,7 +53,9 @@ class Daemon:
         self._launcher = Launcher(loop, addresses.workers, specs, post)
         loads = {n: link.Load(p.engine, sizing.settings(p), float(config.audio.max_s)) for n, p in config.pools.items()}
         self._backend = Backend(self._context, loop, addresses.workers, loads, post)
-        self._control = Control(self._context, loop, addresses.control, core, config, self._spool, post)
+        self._control = Control(
+            self._context, loop, addresses.control, core, config, self._spool, post, self._launcher.pid
+        )
         self._frontend = Frontend(
             self._context, loop, addresses.jobs, self._spool, config.audio.max_body, post, self._state_of
         )

@@ -83,7 +83,8 @@ class Staffing:
     def reconcile(self, now: float) -> list[do.Action]:
         """Bring the seats to what is wanted."""
         if self._closing:
-            return [a for s in self._slots if s.state is State.BACKOFF for a in s.apply(Input.RETIRE, now)]
+            empty = [s for s in self._slots if s.state in (State.BACKOFF, State.FAILED)]
+            return [action for slot in empty for action in slot.apply(Input.RETIRE, now)]
         self._reconsider()
         actions = self._condemn(now)
         actions += self._replace(now)

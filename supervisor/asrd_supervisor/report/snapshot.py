@@ -11,6 +11,7 @@ from asrd_supervisor.config import Config
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.plan import Job, JobState
 from asrd_supervisor.core.pool import Pool
+from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Supervisor, pool_status
 from asrd_supervisor.probes.proc import rss_bytes
@@ -59,24 +60,23 @@ def stats(core: Supervisor, uptime: float, loop_lag: float) -> msg.StatsReport:
     )
 
 
-def workers(core: Supervisor, now: float) -> msg.WorkersReport:
+def workers(core: Supervisor, now: float, pid_of: Callable[[Seat], int | None]) -> msg.WorkersReport:
     """Every seat that is taken."""
     taken = [(p, s) for p in core.pools.values() for s in p.slots if s.state is not State.VACANT]
-    return msg.WorkersReport(workers=[_worker(pool, slot, now) for pool, slot in taken])
+    return msg.WorkersReport(workers=[_worker(pool, slot, now, pid_of(slot.seat)) for pool, slot in taken])
 
 
-def _worker(pool: Pool, slot: Slot, now: float) -> msg.WorkerReport:
-    live = slot.live
+def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerReport:
     return msg.WorkerReport(
         seat=str(slot.seat),
         pool=pool.name,
         slot=slot.index,
         generation=slot.generation,
-        pid=slot.pid if live else None,
+        pid=pid,
         state=str(slot.state),
         jobs_done=slot.jobs_done,
-        uptime_s=round(slot.age(now), 3) if live else 0.0,
-        rss_bytes=rss_bytes(slot.pid) if live and slot.pid else None,
+        uptime_s=round(slot.age(now), 3) if slot.live else 0.0,
+        rss_bytes=rss_bytes(pid) if pid else None,
         vram_bytes=None,
         job=slot.task.job if slot.task else None,
         last_fault=slot.last_fault,
