@@ -15,6 +15,10 @@ MAX_SOCKET_PATH = 107
 """Bytes: ``sun_path`` of a unix socket less its closing zero."""
 
 
+SYSTEM = Path("/run/asrd")
+"""The runtime directory of the systemd service."""
+
+
 class Addresses(msgspec.Struct, frozen=True):
     """The sockets of one daemon, all in one runtime directory."""
 
@@ -67,6 +71,15 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
         return Path(given) / "asrd"
     user = Path(f"/run/user/{os.getuid()}")
     return user / "asrd" if user.is_dir() else Path(tempfile.gettempdir()) / f"asrd-{os.getuid()}"
+
+
+def daemon_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where a client looks: the runtime directory, or the system service's when only that one has a daemon."""
+    own = runtime_dir(environ)
+    env = os.environ if environ is None else environ
+    if env.get("ASRD_RUNTIME_DIR") or (own / "jobs.sock").exists() or not (SYSTEM / "jobs.sock").exists():
+        return own
+    return SYSTEM
 
 
 def state_dir(environ: Mapping[str, str] | None = None) -> Path:

@@ -15,7 +15,7 @@ LINE = 500
 RATE = 100
 """Lines a second that are logged; the others are read, counted and dropped."""
 
-TAIL = 20
+TAIL = 60
 """Lines that are kept as evidence for when the worker dies."""
 
 _log = structlog.get_logger("asrd.worker")

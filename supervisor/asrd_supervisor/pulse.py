@@ -14,6 +14,9 @@ from asrd_supervisor.systemd import Notifier
 BEAT = 0.25
 """Seconds."""
 
+GRACE = 60.0
+"""Seconds of patience that are asked of the manager at a time, while starting and while stopping."""
+
 _MINUTE = int(60 / BEAT)
 
 
@@ -28,7 +31,9 @@ class Pulse:
         self._lags: deque[float] = deque(maxlen=_MINUTE)
         self._due = 0.0
         self._fed = 0.0
+        self._asked = 0.0
         self._ready = False
+        self._told_stopping = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -40,7 +45,8 @@ class Pulse:
         """The daemon leaves."""
         if self._timer:
             self._timer.cancel()
-        self._notifier.stopping()
+        if not self._told_stopping:
+            self._notifier.stopping()
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -50,6 +56,16 @@ class Pulse:
         self._due = now + BEAT
         self._timer = self._loop.call_later(BEAT, self._beat)
 
+    def _ask_for_time(self, now: float) -> None:
+        """Loading a model and finishing jobs may both take longer than the manager's own limits."""
+        closing = self._core.jobs.closing
+        if closing and not self._told_stopping:
+            self._told_stopping = True
+            self._notifier.stopping()
+        if (closing or not self._ready) and now - self._asked >= GRACE / 6:
+            self._asked = now
+            self._notifier.extend_timeout(GRACE)
+
     def _tell_the_manager(self, now: float) -> None:
         status, reason = self._core.status()
         jobs = len(self._core.jobs.active)
@@ -57,6 +73,7 @@ class Pulse:
         if not self._ready and any(pool.ready for pool in self._core.pools.values()):
             self._ready = True
             self._notifier.ready()
+        self._ask_for_time(now)
         interval = self._notifier.watchdog_interval
         if interval is not None and now - self._fed >= interval:
             self._fed = now

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+
 from support.stage import ONE, TWO, Script, Stage, staged
 from support.wait import eventually
 

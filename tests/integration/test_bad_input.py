@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+
 from support.daemon import Daemon, running
 from support.stage import ONE
 from support.wire import Wire

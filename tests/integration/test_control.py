@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from support.daemon import Daemon, running
 from support.stage import ONE
 from support.wait import eventually
@@ -36,15 +37,18 @@ def _busy(daemon: Daemon, script: list[dict[str, Any]], jobs: int) -> Wire:
 
 def test_health_says_ready_in_a_word_and_why_in_a_sentence(daemon: Daemon) -> None:
     health = daemon.ask("health", ref="h")
-    assert health.items() >= {
-        "type": "health_report",
-        "ref": "h",
-        "status": "ready",
-        "reason": "2 of 2 workers are ready",
-        "pools": {"default": "ready"},
-        "pid": daemon.process.pid,
-        "max_body": 256 << 20,
-    }.items()
+    assert (
+        health.items()
+        >= {
+            "type": "health_report",
+            "ref": "h",
+            "status": "ready",
+            "reason": "2 of 2 workers are ready",
+            "pools": {"default": "ready"},
+            "pid": daemon.process.pid,
+            "max_body": 256 << 20,
+        }.items()
+    )
     assert health["version"] and health["uptime_s"] > 0
 
 
@@ -183,7 +187,9 @@ def test_a_busy_worker_finishes_its_job_before_it_is_replaced(scripted: Callable
 # --- drain, resume, stop ----------------------------------------------------------------------------------------------
 
 
-def test_drain_refuses_new_jobs_and_finishes_the_others_and_resume_takes_it_back(scripted: Callable[..., Daemon]) -> None:
+def test_drain_refuses_new_jobs_and_finishes_the_others_and_resume_takes_it_back(
+    scripted: Callable[..., Daemon],
+) -> None:
     daemon = scripted()
     wire = _busy(daemon, [{"do": "sleep", "s": 0.2}, ONE], 4)
     assert daemon.ask("drain")["type"] == "done"

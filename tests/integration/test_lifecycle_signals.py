@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.daemon import Daemon
 from support.stage import ONE
 from support.wait import eventually

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+
 from support.daemon import Daemon, running
 from support.stage import ONE, TWO
 from support.wire import Wire
@@ -150,7 +151,7 @@ def test_audio_of_any_size_arrives(daemon: Daemon, wire: Wire, size: int) -> Non
 
 def test_a_long_transcript_arrives(wire: Wire) -> None:
     said = [{"do": "speak", "text": f" {number} " + "word " * 400} for number in range(100)]
-    answer, body = wire.run(options={"script": said})
+    _, body = wire.run(options={"script": said})
     assert len(json.loads(body)["segments"]) == 100 and len(body) > 200_000
 
 

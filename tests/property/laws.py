@@ -29,6 +29,7 @@ class LawfulWorld(World):
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.before: dict[SeatKey, State] = {}
+        self.shut: set[str] = set()
         self.turns: dict[str, int] = {pool.name: 0 for pool in policy.pools}
         self.generations: dict[SeatKey, int] = {}
         self.deaths: dict[SeatKey, list[float]] = {}
@@ -70,6 +71,7 @@ class LawfulWorld(World):
     def post(self, event: ev.Event) -> list[do.Action]:
         """Tell the core, and see that all is well afterwards."""
         self.before = {(policy.name, slot.index): slot.state for policy, slot in self.slots()}
+        self.shut = {pool for pool in self.pools if self.closed(pool)}
         actions = super().post(event)
         assert self.question is None, "a submit has no answer"
         self._check_retirements()
@@ -81,7 +83,8 @@ class LawfulWorld(World):
         for pool in self.pools:
             self.post(ev.TimerFired(pool, 0, "age", 0))  # what is due by now shall not be blamed on the event
         before = self._snapshot()
-        assert self.core.handle(self.now, event) == []
+        actions = self.core.handle(self.now, event)
+        assert actions == []
         assert self._snapshot() == before
 
     def _snapshot(self) -> bytes:
@@ -220,7 +223,7 @@ class LawfulWorld(World):
 
     def _judge_spawn(self, seat: Seat) -> None:
         key = (seat.pool, seat.slot)
-        assert not self.left and not self.closed(seat.pool), "started after the end"
+        assert not self.left and seat.pool not in self.shut, "started after the end"
         assert self.generations.get(key, 0) + 1 == seat.generation
         self.generations[key] = seat.generation
         before = self.before.get(key, State.VACANT)
@@ -286,7 +289,8 @@ class LawfulWorld(World):
             return
         assert ticket.state != "storing", "it was never accepted"
         if code is Code.ENGINE_UNAVAILABLE:
-            assert ticket.state == "queued" and self.core.pools[ticket.pool].hopeless
+            hopeless = self.core.pools[ticket.pool].hopeless or (self.closed(ticket.pool) and not self.stopping)
+            assert ticket.state == "queued" and hopeless
         elif ticket.state == "queued":
             assert code is Code.CANCELLED and ticket.cancelled
 

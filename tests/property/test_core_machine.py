@@ -167,7 +167,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(which=which, done=st.sampled_from([0.0, 0.0, 1.0]), duration=st.sampled_from([1.0, 5.0, 9.0]))
     def progress(self, which: int, done: float, duration: float) -> None:
         if process := self.pick(which, busy=True, killed=False):
-            self.world.progress(process, done, duration)
+            self.world.progress(process, done, process.told_duration or duration)
 
     @precondition(lambda self: self.pick(0, busy=True, killed=False))
     @rule(which=which)

@@ -85,7 +85,9 @@ class Stage:
 
     def tells(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The lines of the log with this event and these fields, as soon as there is one."""
-        return eventually(lambda: [line for line in self._lines() if {"event": event, **fields}.items() <= line.items()])
+        return eventually(
+            lambda: [line for line in self._lines() if {"event": event, **fields}.items() <= line.items()]
+        )
 
     def _lines(self) -> list[dict[str, Any]]:
         whole = self.daemon.log.read_text().split("\n")[:-1]

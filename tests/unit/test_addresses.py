@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from asrd_protocol import addresses
 from asrd_protocol.addresses import MAX_SOCKET_PATH, Addresses, runtime_dir, state_dir
 
 
@@ -67,3 +68,19 @@ def test_a_path_that_does_not_fit_is_named_with_the_way_out(letter: str) -> None
     assert said is not None
     assert f"{MAX_SOCKET_PATH + 1} bytes" in said
     assert "ASRD_RUNTIME_DIR" in said
+
+
+def test_a_client_finds_the_system_service_when_there_is_no_daemon_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, system = tmp_path / "user", tmp_path / "system"
+    environ = {"XDG_RUNTIME_DIR": str(own)}
+    monkeypatch.setattr(addresses, "SYSTEM", system)
+    assert addresses.daemon_dir(environ) == own / "asrd"
+    system.mkdir()
+    (system / "jobs.sock").touch()
+    assert addresses.daemon_dir(environ) == system
+    assert addresses.daemon_dir({"ASRD_RUNTIME_DIR": str(own)}) == own
+    (own / "asrd").mkdir(parents=True)
+    (own / "asrd" / "jobs.sock").touch()
+    assert addresses.daemon_dir(environ) == own / "asrd"

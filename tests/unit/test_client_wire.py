@@ -310,6 +310,21 @@ def test_closing_wakes_other_threads_and_is_final(place: Path) -> None:
     assert "asrd-client" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_closing_an_asyncio_client_ends_what_waits(place: Path) -> None:
+    async def story() -> None:
+        client = asrd.AsyncClient(place)
+        job = await client.submit(b"audio")
+        waiting = [asyncio.create_task(job.result()), asyncio.create_task(client.wait("k"))]
+        await asyncio.wait(waiting, timeout=0.05)
+        await client.close()
+        for task in waiting:
+            with pytest.raises(asrd.NoDaemon, match="closed"):
+                await asyncio.wait_for(task, 10)
+
+    with FakeDaemon(place, lambda question, body: [m.Accepted(job="j")] if isinstance(question, m.Submit) else []):
+        asyncio.run(story())
+
+
 PROGRAM = """
 import asrd, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background

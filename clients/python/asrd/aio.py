@@ -16,7 +16,7 @@ from asrd.session import LONG_POLL, finished
 from asrd.shell import Shell
 from asrd.track import Finished, Track
 from asrd_protocol import messages as m
-from asrd_protocol.addresses import Addresses, runtime_dir
+from asrd_protocol.addresses import Addresses, daemon_dir
 from asrd_protocol.faults import Code
 from asrd_protocol.model import Transcript
 
@@ -284,4 +284,4 @@ def _unexpected(question: Question, answer: object) -> ProtocolError:
 
 
 def _directory(given: str | os.PathLike[str] | None) -> Path:
-    return runtime_dir() if given is None else Path(given)
+    return daemon_dir() if given is None else Path(given)

@@ -7,7 +7,7 @@ from typing import Any
 
 from asrd.audio import AudioLike
 from asrd.sync import Client, Job
-from asrd_protocol.addresses import runtime_dir
+from asrd_protocol.addresses import daemon_dir
 from asrd_protocol.model import Transcript
 
 
@@ -19,9 +19,9 @@ def _shared(directory: Path, pid: int) -> Client:
 
 def submit(audio: AudioLike, /, **options: Any) -> Job:
     """Sends audio to the daemon that everybody finds by default; see :meth:`asrd.Client.submit`."""
-    return _shared(runtime_dir(), os.getpid()).submit(audio, **options)
+    return _shared(daemon_dir(), os.getpid()).submit(audio, **options)
 
 
 def transcribe(audio: AudioLike, /, **options: Any) -> Transcript:
     """The transcript of audio, by the daemon that everybody finds by default; see :meth:`asrd.Client.transcribe`."""
-    return _shared(runtime_dir(), os.getpid()).transcribe(audio, **options)
+    return _shared(daemon_dir(), os.getpid()).transcribe(audio, **options)

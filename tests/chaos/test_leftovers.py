@@ -1,0 +1,96 @@
+"""Many deaths, many clients: nothing piles up in the daemon."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import Daemon
+from support.stage import ONE, Stage, staged
+from support.wait import eventually
+from support.wire import Wire
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Stage]:
+    with staged() as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Stage:
+    return shared.rest()
+
+
+def _descriptors(daemon: Daemon) -> int:
+    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+
+
+def _children(daemon: Daemon) -> list[str]:
+    """The state of each child of the daemon, as the kernel's letter; ``Z`` is a zombie."""
+    states = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == daemon.process.pid:
+                states.append(fields[0])
+    return states
+
+
+def test_many_deaths_leave_no_zombie_and_no_descriptor(stage: Stage) -> None:
+    daemon = stage.daemon
+    before = _descriptors(daemon)
+    pids: set[int] = set()
+    for number in range(12):
+        for worker in daemon.workers():
+            pids.add(worker["pid"])
+            os.kill(worker["pid"], (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)[number % 3])
+            os.kill(worker["pid"], signal.SIGKILL)
+        eventually(lambda n=number: sum(stage.deaths().values()) == 2 * (n + 1))
+        daemon.ready()
+    assert len(pids) == 24
+    assert len(_children(daemon)) == 2 and "Z" not in _children(daemon)
+    assert not pids & set(daemon.processes())
+    eventually(lambda: _descriptors(daemon) <= before)
+
+
+def test_many_replacements_leave_no_zombie_and_no_descriptor(stage: Stage) -> None:
+    daemon = stage.daemon
+    before = _descriptors(daemon)
+    for _ in range(5):
+        old = {worker["pid"] for worker in daemon.workers()}
+        daemon.ask("recycle")
+        eventually(lambda old=old: not old & {worker["pid"] for worker in stage.rest().daemon.workers()})
+    assert len(_children(daemon)) == 2
+    eventually(lambda: _descriptors(daemon) <= before)
+
+
+def test_many_clients_that_come_and_go_leave_no_descriptor(stage: Stage) -> None:
+    daemon = stage.daemon
+    before = _descriptors(daemon)
+    for number in range(100):
+        wire = Wire(daemon.directory)
+        if number % 2:
+            assert wire.play(ONE)[0]["type"] == "completed"
+        else:
+            wire.send("submit", b"audio", options={"script": [ONE]})
+            wire.receive()
+        wire.close()
+    eventually(lambda: _descriptors(daemon) <= before)
+
+
+def test_results_that_nobody_fetches_are_bounded() -> None:
+    config = "[results]\nmax_jobs = 20\n"
+    with staged(config) as stage:
+        wire = stage.daemon.wire()
+        for number in range(60):
+            wire.play(ONE, job=f"job-{number}")
+        listed = stage.daemon.ask("jobs", limit=1000)["jobs"]
+        assert [job["job"] for job in listed] == [f"job-{number}" for number in range(59, 39, -1)]
+        assert wire.ask("fetch", job="job-0")["fault"]["code"] == "unknown_job"
+        assert wire.ask("fetch", job="job-59")["type"] == "completed"
