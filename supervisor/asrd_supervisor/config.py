@@ -1,5 +1,6 @@
 """The configuration: one TOML file, decoded into frozen structs whose field docstrings are the reference manual."""
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -133,6 +134,8 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: brackets are nested too deeply") from None
     try:
         return decode(data)
     except ConfigError as error:
@@ -149,15 +152,29 @@ def decode(data: dict[str, Any]) -> Config:
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError("pools: expected one table for each pool, as in [pools.default]")
     pools = {name: _convert(table, PoolConfig, f"pools.{name}") for name, table in tables.items()}
-    for name in pools:
+    for name, pool in pools.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
             raise ConfigError(f"pools.{name}: a pool's name has 1 to 32 letters, digits, '-' or '_'")
+        _check_handed_over(pool, f"pools.{name}")
     config: Config = _convert({**data, "pools": {}}, Config, "")
     config = msgspec.structs.replace(config, pools=pools or Config().pools)
     if config.default_pool and config.default_pool not in config.pools:
         hint = did_you_mean(config.default_pool, config.pools)
         raise ConfigError(f"default_pool: there is no pool {config.default_pool!r}{hint}")
     return config
+
+
+def _check_handed_over(pool: PoolConfig, path: str) -> None:
+    """What the operating system and the link to the workers could not take, although TOML can write it."""
+    for name, value in pool.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ConfigError(f"{path}.env: expected names without '=' and no zero bytes, got {_shown({name: value})}")
+    if "\0" in pool.python:
+        raise ConfigError(f"{path}.python: expected a path, got {_shown(pool.python)}")
+    try:
+        msgspec.msgpack.encode(pool.options)
+    except (OverflowError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}.options: cannot be sent to a worker ({error})") from None
 
 
 def _convert(data: dict[str, Any], kind: type[Any], prefix: str) -> Any:
@@ -169,6 +186,8 @@ def _convert(data: dict[str, Any], kind: type[Any], prefix: str) -> Any:
 
 _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_ENOUGH = 1e18
+"""No time and no size is as large as that; an infinite one could not be computed with."""
 
 
 def _quantity(kind: type, value: object) -> object:
@@ -176,13 +195,12 @@ def _quantity(kind: type, value: object) -> object:
     if kind not in (Duration, Size):
         raise NotImplementedError
     units: dict[str, Any] = dict(_UNITS) if kind is Duration else dict(_SIZES)
-    example = "'30s'" if kind is Duration else "'512MB'"
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18:
-        return kind(value)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value) if isinstance(value, str) else None
-    if not found or found[2] not in units:
-        raise ValueError(f"Expected a number or text such as {example}")
-    return kind(float(found[1]) * units[found[2]])
+    amount = value
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)):
+        amount = float(found[1]) * units.get(found[2], math.nan)
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < _ENOUGH:
+        raise ValueError("Expected a number or text such as " + ("'30s'" if kind is Duration else "'512MB'"))
+    return kind(amount)
 
 
 def _explain(error: str, data: Any, kind: Any, prefix: str) -> str:
@@ -193,10 +211,28 @@ def _explain(error: str, data: Any, kind: Any, prefix: str) -> str:
         kind = _field_type(kind, key)
         data = data.get(key) if isinstance(data, dict) else None
     path = ".".join(filter(None, [prefix, *keys]))
-    if unknown := re.search(r"unknown field `(.+)`", said):
+    if unknown := re.search(r"unknown field `(.+)`", said, re.DOTALL):
         known = [f.name for f in msgspec.structs.fields(kind)] if kind else []
         return f"{'.'.join(filter(None, [path, unknown[1]]))}: there is no such key{did_you_mean(unknown[1], known)}"
-    return f"{path}: {said[:1].lower()}{said[1:]}, got {data!r}"
+    said = said.split(", got ")[0].replace("`object`", "a table")
+    hint = ""
+    if said.startswith("Invalid enum value"):
+        known = _choices(kind)
+        said = ("Expected one of " if get_origin(kind) is Literal else "Expected a number or ") + str(known)[1:-1]
+        hint = did_you_mean(data, known) if isinstance(data, str) else ""
+    return f"{path}: {said[:1].lower()}{said[1:]}, got {_shown(data)}{hint}"
+
+
+def _shown(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words that a field takes."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [choice for part in get_args(kind) for choice in _choices(part)]
 
 
 def _field_type(kind: Any, key: str) -> Any:

@@ -38,11 +38,10 @@ class Ground:
         if complaint := addresses.too_long():
             raise GroundError(complaint)
         directory = addresses.directory
-        self._made = not directory.exists()
+        if not _is_text(directory):
+            raise GroundError(f"the name of the runtime directory {str(directory)!a} is no UTF-8; choose another one")
         try:
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            _check_owner(directory)
-            self._lock = _lock(addresses.lock)
+            self._made, self._lock = _enter(addresses)
             workers = directory / "workers"
             workers.mkdir(mode=0o700, exist_ok=True)
             workers.chmod(0o700)
@@ -83,6 +82,33 @@ def clear(addresses: Addresses, *, remove_directory: bool) -> None:
             addresses.directory.rmdir()
 
 
+def _enter(addresses: Addresses) -> tuple[bool, int]:
+    """Whether the directory was made by us, and the descriptor of its lock.
+
+    The last daemon, or its janitor, may take the directory away while we come.
+    """
+    for _ in range(PATIENCE):
+        with contextlib.suppress(FileNotFoundError):
+            return _try_to_enter(addresses)
+    return _try_to_enter(addresses)
+
+
+def _try_to_enter(addresses: Addresses) -> tuple[bool, int]:
+    made = not addresses.directory.exists()
+    addresses.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _check_owner(addresses.directory)
+    return made, _lock(addresses.lock)
+
+
+def _is_text(directory: Path) -> bool:
+    """Whether ZeroMQ can be told its name."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_owner(directory: Path) -> None:
     found = directory.stat()
     if found.st_uid != os.geteuid():
@@ -104,7 +130,7 @@ def _lock(path: Path) -> int:
                 raise Taken(_taken(path, holder)) from None
             time.sleep(0.02)  # a killed daemon's janitor is at work
             continue
-        if _names(path, fd):
+        if leads_to(path, fd):
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             return fd
@@ -112,8 +138,8 @@ def _lock(path: Path) -> int:
     raise Taken(_taken(path, ""))
 
 
-def _names(path: Path, fd: int) -> bool:
-    """Whether the path is still this file: a lock on one that was just unlinked would be a lock on nothing."""
+def leads_to(path: Path, fd: int) -> bool:
+    """Whether the path leads to this open file: a lock on one that was just unlinked would be a lock on nothing."""
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_ino == os.fstat(fd).st_ino
     return False

@@ -11,7 +11,7 @@ import os
 import select
 
 from asrd_protocol.addresses import Addresses
-from asrd_supervisor.ground import Ground, clear
+from asrd_supervisor.ground import Ground, clear, leads_to
 
 
 class Janitor:
@@ -58,4 +58,5 @@ def _wait_and_clean(reader: int, supervisor: int, addresses: Addresses, made: bo
     with contextlib.suppress(OSError):
         fd = os.open(addresses.lock, os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails when the next daemon is here already
-        clear(addresses, remove_directory=made)
+        if leads_to(addresses.lock, fd):
+            clear(addresses, remove_directory=made)

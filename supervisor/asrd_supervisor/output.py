@@ -77,11 +77,12 @@ class Output:
         self._tail.append(line)
         now = self._loop.time()
         if now - self._second > 1.0:
-            self._report_dropped()
             self._second, self._lines = now, 0
         self._lines += 1
         if self._lines > RATE:
             self._dropped += 1
+            if self._dropped == 1:
+                self._loop.call_later(1.0, self._report_dropped)
             return
         self._log.info("worker output", line=line)
 

@@ -106,10 +106,10 @@ def _compute_type(wanted: str, device: str) -> str:
 def worker_bytes(model: str) -> int:
     """About what one worker with this model takes."""
     path = Path(model)
-    if path.is_dir():
+    try:
         weights = sum(f.stat().st_size for f in path.iterdir() if f.is_file())
-    else:
-        name = Path(model).name.removeprefix("faster-whisper-")
+    except (OSError, ValueError):  # a name, or nothing that we may read; the worker says what is wrong with it
+        name = path.name.removeprefix("faster-whisper-")
         weights = next((mb for key, mb in _MODEL_MB.items() if name.startswith(key)), 500) * 10**6
     return _BASE_MB * 10**6 + 2 * weights
 

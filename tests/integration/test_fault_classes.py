@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.daemon import running
-from support.stage import ONE, Stage, staged
+from support.stage import ONE, PATIENT, UNHURRIED, Stage, staged
 from support.wait import eventually
 
 OBEY: dict[str, Any] = {"do": "obey", "order": "job"}
@@ -16,7 +16,7 @@ OBEY: dict[str, Any] = {"do": "obey", "order": "job"}
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Stage]:
-    with staged() as stage:
+    with staged(UNHURRIED + PATIENT) as stage:
         yield stage
 
 
@@ -76,7 +76,7 @@ def test_a_fault_and_a_death_count_together(stage: Stage) -> None:
 
 
 def test_a_worker_without_memory_leaves_and_the_job_goes_on_elsewhere() -> None:
-    with staged() as stage:
+    with staged(UNHURRIED + PATIENT) as stage:
         stage.order("job", [{"do": "fail", "code": "out_of_memory", "leave": True}])
         answer, _ = stage.daemon.wire().play(OBEY, ONE)
         assert answer["run"]["attempts"] == 2

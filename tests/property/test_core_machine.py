@@ -32,7 +32,7 @@ PATIENCE = 4_000
 which = st.integers(0, 11)
 ACTIVE = ("storing", "queued", "running")
 seconds = st.sampled_from([0.0, 0.5, 2.0, 7.0, 25.0])
-codes = st.sampled_from([Code.BAD_AUDIO, Code.ENGINE_ERROR, Code.OUT_OF_MEMORY, Code.CANCELLED])
+codes = st.sampled_from([Code.ENGINE_ERROR, Code.OUT_OF_MEMORY, Code.BAD_AUDIO, Code.CANCELLED])
 deadlines = Deadlines(
     start=Duration(5),
     warm_up=Duration(10),
@@ -67,7 +67,7 @@ def policies(draw: st.DrawFn) -> Policy:
     return Policy(
         pools=[draw(pool_policies(name)) for name in names],
         default_pool="a",
-        queue=QueuePolicy(max_jobs=draw(st.integers(1, 4)), max_bytes=Size(100)),
+        queue=QueuePolicy(max_jobs=draw(st.sampled_from([1, 3, 6])), max_bytes=Size(100)),
         retries=RetryPolicy(attempts=draw(st.integers(1, 3)), deaths=draw(st.integers(1, 3))),
         drain_timeout=30.0,
     )
@@ -76,12 +76,13 @@ def policies(draw: st.DrawFn) -> Policy:
 class CoreMachine(RuleBasedStateMachine):
     """Each rule is one thing that the world can do; the world judges what the core makes of it."""
 
-    @initialize(policy=policies(), seed=st.integers(0, 3), stop_after=st.integers(0, 60))
-    def begin(self, policy: Policy, seed: int, stop_after: int) -> None:
+    @initialize(policy=policies(), seed=st.integers(0, 3), stop_after=st.integers(0, 60), head_start=st.integers(0, 12))
+    def begin(self, policy: Policy, seed: int, stop_after: int, head_start: int) -> None:
         self.world = LawfulWorld(policy, seed)
         self.names = [pool.name for pool in policy.pools]
         self.stop_after = stop_after
         self.jobs = 0
+        self.go_on(head_start)
 
     def pick(self, which: int, **wanted: bool) -> Process | None:
         """One of the processes that are as wanted."""
@@ -191,6 +192,13 @@ class CoreMachine(RuleBasedStateMachine):
     def go_on(self, count: int) -> None:
         for _ in range(count):
             breathe(self.world)
+
+    @rule(which=which, count=st.integers(2, 6))
+    def crowd(self, which: int, count: int) -> None:
+        for _ in range(count):
+            self.submit(which, 1)
+            if ticket := self.ticket(0, "storing"):
+                self.world.store(ticket)
 
     @rule(which=which, count=st.integers(1, 6))
     def work(self, which: int, count: int) -> None:

@@ -141,7 +141,9 @@ class World:
                 ticket.state = "queued"
                 self.queues[ticket.pool].insert(0, ticket)
             case do.Announce("worker.recycled", fields):
-                self.processes[_seat(fields["seat"])].retired = True
+                process = self.processes[_seat(fields["seat"])]
+                assert not process.retired, "recycled twice"
+                process.retired = True
             case do.Leave():
                 self.left.append(action)
             case do.SendLoad() | do.SendStep() | do.SendCancel() | do.SendStop() | do.Kill():

@@ -21,14 +21,17 @@ TWO: dict[str, Any] = {"do": "speak", "text": " two"}
 QUICK = """
 [pools.default.deadlines]
 start = "3s"
-warm_up = "1500ms"
-busy_floor = "1s"
+warm_up = "2s"
+busy_floor = "1500ms"
 busy_factor = 1.0
-stop = "800ms"
+stop = "1s"
 kill = "300ms"
 cancel = "300ms"
 """
 """Deadlines that a test can wait for."""
+
+UNHURRIED = QUICK.replace('"1500ms"', '"30s"')
+"""The same for jobs that take their time."""
 
 PATIENT = """
 [pools.default.restarts]

@@ -32,13 +32,16 @@ def resolve(name: str, *, offline: bool, revision: str | None = None, root: str 
     Raises:
         LoadError: no such model, or a file of it is missing or damaged.
     """
-    if Path(name).is_dir():
-        return checked(Path(name))
-    if name.startswith(("/", "./", "../", "~")):
-        raise LoadError(f"there is no model directory {name}")
-    if name == _BUNDLED_NAME and (bundled := bundled_directory()):
-        return verified(checked(bundled))
-    return checked(_from_hub(name, offline, revision, root))
+    try:
+        if Path(name).is_dir():
+            return checked(Path(name))
+        if name.startswith(("/", "./", "../", "~")):
+            raise LoadError(f"there is no model directory {name}")
+        if name == _BUNDLED_NAME and (bundled := bundled_directory()):
+            return verified(checked(bundled))
+        return checked(_from_hub(name, offline, revision, root))
+    except OSError as error:
+        raise LoadError(f"cannot read the model {name}: {error.strerror}") from None
 
 
 def bundled_directory() -> Path | None:

@@ -1,6 +1,7 @@
 """The steps of one pool that wait for a worker, in the order in which they came."""
 
 from collections import deque
+from collections.abc import Iterator
 
 from asrd_supervisor.core.events import StepRef
 
@@ -21,13 +22,8 @@ class Backlog:
         else:
             self._steps.append(step)
 
-    def head(self) -> StepRef | None:
-        """The step whose turn it is."""
-        return self._steps[0] if self._steps else None
-
-    def pop(self) -> StepRef:
-        """Take the step whose turn it is."""
-        return self._steps.popleft()
+    def __iter__(self) -> Iterator[StepRef]:
+        return iter(self._steps)
 
     def remove(self, job: str, index: int) -> bool:
         """Take a step out; False when it is not here."""

@@ -109,7 +109,7 @@ class Pool:
             case ev.WorkerWarmed():
                 return self._warmed(now, slot, event)
             case ev.LoadFaulted():
-                slot.last_fault = event.fault.message
+                slot.said = event.fault.message
                 return []
             case ev.WorkerBroke():
                 return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
@@ -140,7 +140,7 @@ class Pool:
         out: Out = [*slot.apply(Input.EXIT, now)]
         if slot.state is State.BACKOFF and how not in WANTED_KILLS:
             slot.hopeless = event.hopeless
-            slot.last_fault = slot.last_fault or how
+            slot.last_fault = slot.said or how
             self.deaths[how] += 1
             fields = {"seat": str(seat), "how": how, "fault": slot.last_fault, "job": step.job if step else None}
             out.append(do.Announce("worker.died", {**fields, "log_tail": list(event.log_tail)}))
@@ -193,7 +193,7 @@ class Pool:
         step = self._close_step(now, slot)
         outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault)
         out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
-        if event.leave:
+        if event.leave and slot.state is State.IDLE:
             out += self.staffing.dismiss(now, slot, str(event.fault.code))
         return out
 
@@ -236,8 +236,9 @@ class Pool:
 
     def _dispatch(self, now: float) -> Out:
         out: Out = []
-        while (step := self.backlog.head()) is not None and (slot := self._next_idle(step.avoid)) is not None:
-            self.backlog.pop()
+        while (match := self._next_match()) is not None:
+            step, slot = match
+            self.backlog.remove(step.job, step.index)
             self._attempts += 1
             self._turn = slot.index + 1
             slot.task, slot.attempt, slot.started_at, slot.cancelling = step, self._attempts, now, False
@@ -245,13 +246,21 @@ class Pool:
             out += [do.SendStep(slot.seat, slot.attempt, step.job), ev.StepStarted(step, slot.seat, slot.attempt)]
         return out
 
-    def _next_idle(self, avoid: str) -> Slot | None:
-        """Round-robin over the idle ones; the worker that just failed the step only when there is no other."""
+    def _next_match(self) -> tuple[ev.StepRef, Slot] | None:
+        """First come, first served, round-robin over the idle ones. A step that avoids all of them lets others pass."""
+        if not len(self.backlog):
+            return None
         count = len(self.slots)
         turn = [self.slots[(self._turn + i) % count] for i in range(count)]
         idle = [slot for slot in turn if slot.state is State.IDLE]
-        if avoid and any(slot.ready and str(slot.seat) != avoid for slot in turn):
-            idle = [slot for slot in idle if str(slot.seat) != avoid]
+        if not idle:
+            return None
+        return next(((step, slot) for step in self.backlog if (slot := self._suited(step, idle))), None)
+
+    def _suited(self, step: ev.StepRef, idle: list[Slot]) -> Slot | None:
+        """The worker whose turn it is; the one that just failed the step only when there is no other."""
+        if step.avoid and any(slot.ready and str(slot.seat) != step.avoid for slot in self.slots):
+            idle = [slot for slot in idle if str(slot.seat) != step.avoid]
         return idle[0] if idle else None
 
     def _turn_away(self) -> Out:

@@ -26,8 +26,7 @@ class Restarts:
         if count == 1 and not booting:
             return 0.0
         exponent = max(0, count - 2)
-        delay = min(self._policy.delay_max, 2.0**exponent)
-        return delay * self._rng.uniform(0.9, 1.1)
+        return min(self._policy.delay_max, 2.0**exponent * self._rng.uniform(1.0, 1.1))
 
     def forgive(self) -> None:
         """An operator has asked for another try: count from zero."""

@@ -42,6 +42,7 @@ class Slot:
         self.cancelling = False
         self.kill_reason = ""
         self.asked = False
+        self.said = ""
 
     @property
     def seat(self) -> Seat:

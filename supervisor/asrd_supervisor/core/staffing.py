@@ -51,7 +51,7 @@ class Staffing:
             slot.requested = slot.ready
             if slot.state is State.FAILED:
                 slot.forgive()
-                actions += slot.apply(Input.REVIVE, now)
+                actions += slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
         return actions
 
     def dismiss(self, now: float, slot: Slot, reason: str) -> list[do.Action]:
@@ -92,15 +92,15 @@ class Staffing:
         return actions
 
     def wanted(self, slot: Slot) -> bool:
-        """Whether the seat of a worker that is gone shall be taken again."""
-        return not self._closing and self._standing() <= self._target()
+        """Whether the seat of a worker that is gone shall be taken again. A failed seat keeps no other one empty."""
+        others = sum(_stands(s) and s.state is not State.FAILED for s in self._slots if s is not slot)
+        return not self._closing and others < self._target()
 
     def _target(self) -> int:
         return self._policy.workers + (1 if self._condemned and self._policy.start_first else 0)
 
     def _standing(self) -> int:
-        """Seats that count as taken: all but the vacant ones and those whose worker is on its way out."""
-        return sum(slot.state is not State.VACANT and slot.state not in LEAVING_STATES for slot in self._slots)
+        return sum(_stands(slot) for slot in self._slots)
 
     def _reconsider(self) -> None:
         """A condemned worker that died by itself needs no retirement any more."""
@@ -145,3 +145,8 @@ class Staffing:
             actions += slot.apply(Input.START, now)
             actions.append(do.Announce("worker.starting", {"seat": str(slot.seat)}))
         return actions
+
+
+def _stands(slot: Slot) -> bool:
+    """The seat counts as taken: all do but the vacant ones and those whose worker is on its way out."""
+    return slot.state is not State.VACANT and slot.state not in LEAVING_STATES

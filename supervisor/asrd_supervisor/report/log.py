@@ -25,6 +25,7 @@ class LogWriter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: deque[str] = deque(maxlen=_QUEUE)
+        self._dropped = 0
         self._pending = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -32,6 +33,8 @@ class LogWriter:
 
     def msg(self, line: str) -> None:
         """Queue one line; the oldest one goes when there are too many."""
+        if len(self._lines) == _QUEUE:
+            self._dropped += 1
         self._lines.append(line)
         if not self._pending.is_set():
             self._pending.set()
@@ -61,6 +64,9 @@ class LogWriter:
             self._stream.flush()
         except (OSError, ValueError):
             return  # stderr is closed: nobody is there to be told
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            structlog.get_logger("asrd").warning("log lines dropped", lines=dropped)
 
 
 def configure(form: str, level: str) -> LogWriter:

@@ -7,15 +7,14 @@ import faster_whisper.transcribe
 import msgspec
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import _LANGUAGE_CODES
 from faster_whisper.vad import VadOptions
 
-from asrd_protocol.codec import did_you_mean
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Word
 from asrd_worker.audio import SAMPLE_RATE, Decoded
 from asrd_worker.counters import CountedModel, Counters
 from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription
+from asrd_worker.engines.whisper_checks import bad_option, check
 from asrd_worker.engines.whisper_options import SYNONYMS, WhisperOptions
 from asrd_worker.models import resolve
 
@@ -59,6 +58,7 @@ class FasterWhisper(Engine):
             )
         except (RuntimeError, ValueError) as error:
             raise _load_error(error, settings) from None
+        self._vocabulary = _vocabulary(self._model)
         self._counters = Counters()
         self._model.model = cast(Any, CountedModel(self._model.model, self._counters))
         module = cast(Any, faster_whisper.transcribe)
@@ -76,7 +76,7 @@ class FasterWhisper(Engine):
 
     def transcribe(self, heard: Decoded, options: WhisperOptions) -> Transcription:
         """Decode the samples, a segment at a time."""
-        _check_language(options.language)
+        check(options, self._vocabulary)
         self._counters.reset()
         try:
             count = 0
@@ -85,6 +85,12 @@ class FasterWhisper(Engine):
                 yield _segment(count - 1, segment)
         except RuntimeError as error:
             raise _engine_fault(error) from error
+        except ValueError as error:
+            if "max_new_tokens" not in str(error):
+                raise
+            raise bad_option(
+                "max_new_tokens", "with the prompt these are more tokens than the model has room for"
+            ) from error
         return Outline(
             language=info.language,
             language_probability=round(float(info.language_probability), 6),
@@ -106,18 +112,15 @@ class FasterWhisper(Engine):
         return found
 
 
+def _vocabulary(model: WhisperModel) -> int:
+    """How many tokens the model has. The last 1501 are time stamps; the tokenizer's file may leave them out."""
+    return int(model.hf_tokenizer.token_to_id("<|notimestamps|>")) + 1 + 1501
+
+
 def _keywords(options: WhisperOptions) -> dict[str, Any]:
     keywords = {field: getattr(options, field) for field in options.__struct_fields__}
     keywords["vad_parameters"] = VadOptions(**msgspec.structs.asdict(options.vad_parameters))
     return keywords
-
-
-def _check_language(language: str | None) -> None:
-    if language is not None and language not in _LANGUAGE_CODES:
-        hint = did_you_mean(language, _LANGUAGE_CODES)
-        raise EngineFault(
-            Fault.of(Code.BAD_OPTION, f"option language: {language!r} is no language code of the model{hint}")
-        )
 
 
 def _segment(index: int, segment: Any) -> Segment:

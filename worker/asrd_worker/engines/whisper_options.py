@@ -10,6 +10,9 @@ import msgspec
 from msgspec import Meta
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
+Token = Annotated[int, Meta(ge=0, le=1_000_000)]
+SuppressedToken = Annotated[int, Meta(ge=-1, le=1_000_000)]
+"""-1 stands for the symbols that are no speech."""
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
 
@@ -48,10 +51,14 @@ class WhisperOptions(_Options, frozen=True, kw_only=True):
     no_speech_threshold: Probability | None = 0.6
     condition_on_previous_text: bool = False
     prompt_reset_on_temperature: float = 0.5
-    initial_prompt: Annotated[str, Meta(max_length=4_000)] | Annotated[list[int], Meta(max_length=1_000)] | None = None
+    initial_prompt: Annotated[str, Meta(max_length=4_000)] | Annotated[list[Token], Meta(max_length=1_000)] | None = (
+        None
+    )
     prefix: Annotated[str, Meta(max_length=4_000)] | None = None
     suppress_blank: bool = True
-    suppress_tokens: Annotated[list[int], Meta(max_length=1_000)] | None = msgspec.field(default_factory=lambda: [-1])
+    suppress_tokens: Annotated[list[SuppressedToken], Meta(max_length=1_000)] | None = msgspec.field(
+        default_factory=lambda: [-1]
+    )
     without_timestamps: bool = False
     max_initial_timestamp: Annotated[float, Meta(ge=0, le=30)] = 1.0
     word_timestamps: bool = False
