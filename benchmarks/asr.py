@@ -82,10 +82,8 @@ def compare(systems: dict[str, Served | BareWhisper], heard: list[Clip], rounds:
             passes[name] = systems[name].transcribe()
         check_texts(passes)
         found.append(Round({name: audio / passes[name].wall for name in names}))
-        print(
-            f"round {number + 1} of {rounds}: " + ", ".join(f"{n} {s:.1f}x" for n, s in found[-1].speed.items()),
-            flush=True,
-        )
+        said = ", ".join(f"{name} {speed:.1f}x" for name, speed in found[-1].speed.items())
+        print(f"round {number + 1} of {rounds}: {said}", flush=True)
     return found
 
 
@@ -100,11 +98,7 @@ def check_texts(passes: dict[str, Transcribed]) -> None:
 def tables(rounds: list[Round]) -> list[Table]:
     """Speed and ratio of each system."""
     rows = [
-        [
-            name,
-            spread(over_rounds(rounds, lambda r, n=name: r.speed[n]), ".1f"),
-            spread(ratio(rounds, DAEMON, name), ".3f"),
-        ]
+        [name, spread(speeds(rounds, name), ".1f"), spread(ratio(rounds, DAEMON, name), ".3f")]
         for name in rounds[0].speed
     ]
     each = [
@@ -121,6 +115,11 @@ def tables(rounds: list[Round]) -> list[Table]:
             title="asrd as a multiple, by round", columns=["round", "of the ceiling", "of what people run"], rows=each
         ),
     ]
+
+
+def speeds(rounds: list[Round], name: str) -> tuple[float, float, float]:
+    """Median, smallest and largest speed of a system."""
+    return over_rounds(rounds, lambda r: r.speed[name])
 
 
 def ratio(rounds: list[Round], name: str, reference: str) -> tuple[float, float, float]:
@@ -159,9 +158,14 @@ def main(run: Run) -> None:
         served = Served(stack.enter_context(Caller(daemon.addresses.jobs, DECODING)), wavs)
         tuned = BareWhisper(WORKERS, THREADS, worker_environment(THREADS), model, wavs)
         plain = BareWhisper(1, WORKERS * THREADS, plain_environment(), model, wavs)
-        systems = {DAEMON: served, CEILING: stack.enter_context(tuned), PEOPLE: stack.enter_context(plain)}
+        systems: dict[str, Served | BareWhisper] = {
+            DAEMON: served,
+            CEILING: stack.enter_context(tuned),
+            PEOPLE: stack.enter_context(plain),
+        }
         gaps = environment_gaps(daemon)
-        served.transcribe()
+        for system in systems.values():
+            system.transcribe()  # untimed: memory grows to its high-water mark
         served.jobs.clear()
         rounds = compare(systems, heard, run.rounds)
     settings = {

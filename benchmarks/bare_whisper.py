@@ -1,8 +1,8 @@
 """The references of ``asr.py``: faster-whisper processes with nothing around them.
 
 The clips that are to be done are a pipe that all processes read one byte at a time, so that sharing them costs
-nothing. Each process is this file with the arguments ``THREADS TASKS_FD MODEL CLIP...``; it prints one JSON line when it
-is warm and one for each clip.
+nothing. Each process is this file with the arguments ``THREADS TASKS_FD MODEL CLIP...``; it prints one JSON line when
+it is warm and one for each clip.
 """
 
 import contextlib

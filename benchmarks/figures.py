@@ -46,9 +46,8 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
     def markdown(self) -> str:
         """One line: the aim, the figure and the verdict."""
         sign = "≤" if self.at_most else "≥"
-        return (
-            f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.3g}**, {'met' if self.met else 'missed'}"
-        )
+        verdict = "met" if self.met else "missed"
+        return f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.3g}**, {verdict}"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +106,7 @@ def command_line(description: str, *, rounds: int, quick_rounds: int) -> Run:
     """The arguments that all benchmarks share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a check that it works, not a measurement")
-    parser.add_argument(
-        "--rounds", type=int, help=f"interleaved rounds (default {rounds}, {quick_rounds} with --quick)"
-    )
+    parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default {rounds}, quick {quick_rounds})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and the machine there")
     given = parser.parse_args()
     return Run(

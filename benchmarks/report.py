@@ -1,7 +1,4 @@
-"""Merge the JSON files of the benchmarks into one Markdown page.
-
-python benchmarks/report.py dispatch.json asr.json recycling.json > benchmarks/RESULTS.md
-"""
+"""Merge the JSON files of the benchmarks, given as arguments, into one Markdown page on standard output."""
 
 import sys
 from pathlib import Path

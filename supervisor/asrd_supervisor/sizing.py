@@ -106,6 +106,8 @@ def _compute_type(wanted: str, device: str) -> str:
 def worker_bytes(model: str) -> int:
     """About what one worker with this model takes."""
     path = Path(model)
+    if not model:
+        return _BASE_MB * 10**6
     try:
         weights = sum(f.stat().st_size for f in path.iterdir() if f.is_file())
     except (OSError, ValueError):  # a name, or nothing that we may read; the worker says what is wrong with it

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.stage import ONE, PATIENT, UNHURRIED, Stage, staged
+from support.wait import eventually
 from support.wire import Wire
 
 UNTIL_CANCELLED: list[dict[str, Any]] = [ONE, {"do": "sleep", "s": 0.02}] * 500
@@ -51,6 +52,7 @@ def test_a_queued_job_is_taken_out_at_once(stage: Stage, wire: Wire) -> None:
     queued = [uuid.uuid4().hex for _ in range(3)]
     for job in queued:
         wire.send("submit", b"audio", job=job, options={"script": [ONE]}, reply="final")
+    eventually(lambda: stage.daemon.ask("stats")["jobs"]["queued"] == 3)
     operator = stage.daemon.wire("req", "json")
     _cancelled(operator.ask("cancel", job=queued[1]), queued[1])
     assert stage.daemon.ask("stats")["jobs"]["running"] == 2, "nobody who runs was asked to stop"
@@ -121,7 +123,6 @@ def test_a_cancel_in_the_same_breath_as_the_submit_is_obeyed(wire: Wire) -> None
 
 
 def test_a_job_whose_worker_dies_while_it_is_being_cancelled_is_cancelled(stage: Stage, wire: Wire) -> None:
-    failed = stage.daemon.ask("stats")["jobs"]["failed"]
     job = _run(wire, [ONE, {"do": "sleep", "s": 0.1}, {"do": "die"}])
     _cancelled(stage.daemon.wire().ask("cancel", job=job), job)
 

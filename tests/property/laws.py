@@ -6,8 +6,6 @@ The expectations are worked out from the world's own records. The core is asked 
 import pickle
 from math import isclose
 
-from property.world import Process, Ticket, World
-
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import BLAME, Blame, Code
 from asrd_supervisor.core import actions as do
@@ -17,6 +15,7 @@ from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Policy
+from property.world import Process, Ticket, World
 
 SeatKey = tuple[str, int]
 RUNNING = {State.STARTING, State.WARMING, *READY_STATES}
@@ -29,11 +28,13 @@ class LawfulWorld(World):
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
         self.before: dict[SeatKey, State] = {}
+        self.sound = True
         self.shut: set[str] = set()
         self.turns: dict[str, int] = {pool.name: 0 for pool in policy.pools}
         self.generations: dict[SeatKey, int] = {}
         self.deaths: dict[SeatKey, list[float]] = {}
         self.fell_at: dict[SeatKey, float] = {}
+        self.pauses: dict[SeatKey, tuple[float, float]] = {}
         self.voluntary: set[Seat] = set()
         super().__init__(policy, seed)
 
@@ -70,12 +71,14 @@ class LawfulWorld(World):
 
     def post(self, event: ev.Event) -> list[do.Action]:
         """Tell the core, and see that all is well afterwards."""
+        self.sound = False
         self.before = {(policy.name, slot.index): slot.state for policy, slot in self.slots()}
         self.shut = {pool for pool in self.pools if self.closed(pool)}
         actions = super().post(event)
         assert self.question is None, "a submit has no answer"
         self._check_retirements()
         self.check()
+        self.sound = True
         return actions
 
     def whisper(self, event: ev.Event) -> None:
@@ -127,7 +130,8 @@ class LawfulWorld(World):
         due, timer = self.timers[(*key, "state")]
         assert timer.number == slot.timer, f"the timer of {slot.seat} ({slot.state}) is stale"
         if slot.state is State.BACKOFF:
-            assert due <= self.fell_at[key] + policy.restarts.delay_max + 1e-6
+            least, most = self.pauses[key]
+            assert self.fell_at[key] + least - 1e-6 <= due <= self.fell_at[key] + most + 1e-6
         elif slot.state is State.FAILED:
             assert isclose(due, self.fell_at[key] + policy.restarts.revive)
         else:
@@ -228,7 +232,8 @@ class LawfulWorld(World):
         self.generations[key] = seat.generation
         before = self.before.get(key, State.VACANT)
         rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
-        assert before is State.VACANT or before is State.STOPPING or rung or self._revives(key), f"spawned from {before}"
+        free = before in (State.VACANT, State.STOPPING)
+        assert free or rung or self._revives(key), f"spawned from {before}"
 
     def _revives(self, key: SeatKey) -> bool:
         cause = self.cause
@@ -398,11 +403,13 @@ class LawfulWorld(World):
         if process.stopped_at is not None and process.killed_at is None:
             return None
         key, policy = (process.seat.pool, process.seat.slot), self.pools[process.seat.pool].restarts
-        self.fell_at[key] = self.now
+        self.fell_at[key], self.pauses[key] = self.now, (0.0, 0.0)
         if process.asked:
             return hopeless
         recent = [at for at in self.deaths.get(key, []) if self.now - at < policy.period]
         self.deaths[key] = [*recent, self.now]
+        if recent or not process.warm:
+            self.pauses[key] = (1.0, policy.delay_max)
         # A configuration that cannot work is no use trying, however few have died of it.
         return hopeless or len(self.deaths[key]) > policy.intensity
 

@@ -1,8 +1,7 @@
 """How the simulated world goes on when nobody disturbs it: workers do what they shall, and time passes."""
 
-from property.world import Process, Ticket, World
-
 from asrd_protocol.faults import Code
+from property.world import Process, Ticket, World
 
 PACE = 0.25
 """Seconds that everything takes a healthy worker."""

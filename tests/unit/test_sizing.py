@@ -134,6 +134,14 @@ def test_a_named_model_is_looked_up() -> None:
     assert tiny < sizing.worker_bytes("org/who-knows") < large
 
 
+def test_no_model_weighs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = sizing.worker_bytes("")
+    (tmp_path / "large").write_bytes(bytes(1_000_000))
+    monkeypatch.chdir(tmp_path)
+
+    assert sizing.worker_bytes("") == bare < sizing.worker_bytes("tiny")
+
+
 @pytest.mark.parametrize("model", ["", "x" * 5000, "a\0b", "/root/../dev/null/x"])
 def test_a_name_that_no_file_has_is_no_reason_to_fail_here(model: str) -> None:
     """The worker says what is wrong with it."""
@@ -164,8 +172,13 @@ def test_the_engine_is_told_what_the_pool_says_and_its_options_have_the_last_wor
     pool = _resolved(workers=1, threads=2, device_index=1, options={"revision": "abc", "model": "other"})
 
     assert sizing.settings(pool) == {
-        **{"model": "other", "device": "cpu", "device_index": 1, "compute_type": "int8", "threads": 2},
-        **{"offline": True, "revision": "abc"},
+        "model": "other",
+        "device": "cpu",
+        "device_index": 1,
+        "compute_type": "int8",
+        "threads": 2,
+        "offline": True,
+        "revision": "abc",
     }
 
 

@@ -20,6 +20,7 @@ class _Word(StrEnum):
     """A word with the sentence that says what it means; the page is written from both."""
 
     sentence: str
+    __hash__ = str.__hash__  # Enum's own is written in Python, and every event looks states up
 
     def __new__(cls, word: str, sentence: str = "") -> Self:
         member = str.__new__(cls, word)
