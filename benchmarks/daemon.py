@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import msgspec
 import zmq
 
 from asrd_protocol.addresses import Addresses
@@ -38,6 +39,7 @@ class Control:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(address)
         self._codec: Codec[ControlAnswer] = Codec(ControlAnswer)
+        self._asked = 0
 
     def ask(self, question: ControlQuestion, kind: type[A], patience: float = 5.0) -> A:
         """The answer to a question.
@@ -46,13 +48,21 @@ class Control:
             TimeoutError: no answer within ``patience`` seconds.
             RuntimeError: an answer of another kind, such as ``refused``.
         """
-        self._socket.send(encode(question))
-        if not self._socket.poll(round(patience * 1000)):
-            raise TimeoutError(f"no answer on the control socket within {patience} s")
-        answer = self._codec.decode(self._socket.recv_multipart()[0])
+        self._asked += 1
+        ref = str(self._asked)
+        self._socket.send(encode(msgspec.structs.replace(question, ref=ref)))
+        deadline = time.monotonic() + patience
+        answer = self._receive(deadline)
+        while answer.ref != ref:  # the late answer to a question that was given up
+            answer = self._receive(deadline)
         if not isinstance(answer, kind):
             raise RuntimeError(f"asked {question!r}, got {answer!r}")
         return answer
+
+    def _receive(self, deadline: float) -> ControlAnswer:
+        if not self._socket.poll(max(0, round(1000 * (deadline - time.monotonic())))):
+            raise TimeoutError("no answer on the control socket in time")
+        return self._codec.decode(self._socket.recv_multipart()[0])
 
     def stats(self) -> StatsReport:
         """The counters."""

@@ -78,6 +78,7 @@ class Spool:
 
     def reports(self) -> list[JobReport]:
         """The jobs that have ended, newest first, with their present age."""
+        self._evict()
         now = time.monotonic()
         return [
             msgspec.structs.replace(ended.report, age_s=round(ended.report.age_s + now - ended.at, 3))

@@ -40,6 +40,7 @@ class Cli:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.environ = {**os.environ, "ASRD_RUNTIME_DIR": str(directory), "COLUMNS": "80", "TERM": "xterm"}
+        self.environ.pop("PYTHONUNBUFFERED", None)  # it would hide what the interpreter says of a closed pipe
 
     def __call__(self, *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None) -> Ran:
         command = [ASRD, *map(str, arguments)]

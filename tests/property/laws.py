@@ -236,11 +236,8 @@ class LawfulWorld(World):
         assert free or rung or self._revives(key), f"spawned from {before}"
 
     def _revives(self, key: SeatKey) -> bool:
-        cause = self.cause
-        if self.before[key] is not State.FAILED or not isinstance(cause, ev.RecycleRequested):
-            return False
-        self.deaths[key] = []
-        return cause.pool in (None, key[0]) and cause.slot in (None, key[1])
+        """An operator has asked for another try."""
+        return self.before[key] is State.FAILED and _covers(self.cause, key)
 
     def _judge_step(self, seat: Seat, attempt: int, ticket: Ticket) -> None:
         process = self.processes[seat]
@@ -322,6 +319,12 @@ class LawfulWorld(World):
         waiting = sum(ticket.state != "running" for ticket in active)
         held = sum(ticket.size for ticket in active)
         return Code.OVERLOADED if waiting >= queue.max_jobs or held + size > queue.max_bytes else None
+
+    def recycle(self, pool: str | None, slot: int | None) -> None:
+        """A failed seat that an operator asks for is forgiven."""
+        failed = [(policy.name, one.index) for policy, one in self.slots() if one.state is State.FAILED]
+        super().recycle(pool, slot)
+        self.deaths.update({key: [] for key in failed if _covers(self.cause, key)})
 
     def cancel(self, ticket: Ticket) -> None:
         """A waiting job ends at once, a running one is asked to."""
@@ -426,3 +429,9 @@ class LawfulWorld(World):
             return False
         waits = any(self.overdue(process) for process in self.staff(policy.name)) and not lost
         return not waits and pool.ready + lost >= policy.workers
+
+
+def _covers(cause: ev.Event | None, key: SeatKey) -> bool:
+    if not isinstance(cause, ev.RecycleRequested):
+        return False
+    return cause.pool in (None, key[0]) and cause.slot in (None, key[1])

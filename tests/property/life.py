@@ -1,6 +1,7 @@
 """How the simulated world goes on when nobody disturbs it: workers do what they shall, and time passes."""
 
-from asrd_protocol.faults import Code
+from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.core import events as ev
 from property.world import Process, Ticket, World
 
 PACE = 0.25
@@ -48,6 +49,8 @@ def act(world: World, actor: Process | Ticket) -> None:
         world.exit(actor, "SIGKILL" if actor.doomed else "SIGABRT")
     elif actor.greeted_at is None:
         world.greet(actor)
+    elif not actor.warm and actor.seat.pool in world.broken_models:
+        fail_to_load(world, actor)
     elif not actor.warm:
         world.warm(actor)
     elif actor.job and actor.cancelled_at is not None:
@@ -56,3 +59,9 @@ def act(world: World, actor: Process | Ticket) -> None:
         world.finish(actor)
     else:
         world.exit(actor)
+
+
+def fail_to_load(world: World, process: Process) -> None:
+    """The worker says what is wrong with its model, and by its exit code that another start cannot help."""
+    world.post(ev.LoadFaulted(process.seat, Fault.of(Code.MODEL_UNAVAILABLE, "model.bin is missing")))
+    world.exit(process, "exit 78", hopeless=True)

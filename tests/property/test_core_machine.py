@@ -22,7 +22,7 @@ from asrd_supervisor.core.policy import (
 )
 from asrd_supervisor.core.supervisor import Policy
 from property.laws import LawfulWorld
-from property.life import breathe
+from property.life import breathe, fail_to_load
 from property.world import Process, Ticket
 
 DEEP = os.environ.get("ASRD_HYPOTHESIS") == "deep"
@@ -243,9 +243,15 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(which=which)
     def fail_to_load(self, which: int) -> None:
         if process := self.pick(which, greeted=True, warm=False):
-            said = Fault.of(Code.MODEL_UNAVAILABLE, "model.bin is missing")
-            self.world.post(ev.LoadFaulted(process.seat, said))
-            self.world.exit(process, "exit 78", hopeless=True)
+            fail_to_load(self.world, process)
+
+    @rule(which=which)
+    def break_the_model(self, which: int) -> None:
+        self.world.broken_models.add(self.names[which % len(self.names)])
+
+    @rule()
+    def mend_the_models(self) -> None:
+        self.world.broken_models.clear()
 
     @precondition(lambda self: self.pick(0, killed=False))
     @rule(which=which, kind=st.integers(0, 6))

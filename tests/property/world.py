@@ -93,6 +93,7 @@ class World:
         self.question: Ticket | None = None
         self.tickets: dict[str, Ticket] = {}
         self.queues: dict[str, list[Ticket]] = {name: [] for name in self.pools}
+        self.broken_models: set[str] = set()
         self.requested: set[Seat] = set()
         self.draining = False
         self.stopping = False
