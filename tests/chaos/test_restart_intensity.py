@@ -77,13 +77,13 @@ def test_an_accepted_job_outlives_the_failure_of_all_workers_and_is_done_after_t
         assert daemon.ask("stats")["deaths"] == {"exit 9": 6}
 
 
-def test_an_operator_revives_failed_seats_at_once() -> None:
-    with running(config=_pool('intensity = 1\nrevive = "1h"', f"generations = 2\n{DIES}")) as daemon:
+def test_an_operator_revives_failed_seats_at_once_and_their_deaths_are_forgiven() -> None:
+    with running(config=_pool('intensity = 1\nrevive = "1h"', f"generations = 3\n{DIES}")) as daemon:
         _status(_up(daemon), "unavailable")
         assert daemon.ask("recycle")["type"] == "done"
         daemon.ready()
         assert daemon.ask("health")["status"] == "ready"
-        assert [worker["generation"] for worker in daemon.workers()] == [3, 3]
+        assert [worker["generation"] for worker in daemon.workers()] == [4, 4]
         assert [worker["last_fault"] for worker in daemon.workers()] == ["", ""]
         assert daemon.wire().play(ONE)[0]["type"] == "completed"
 

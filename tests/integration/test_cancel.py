@@ -127,6 +127,13 @@ def test_a_job_whose_worker_dies_while_it_is_being_cancelled_is_cancelled(stage:
     _cancelled(stage.daemon.wire().ask("cancel", job=job), job)
 
 
+def test_a_job_that_fails_while_it_is_being_cancelled_is_not_tried_again(stage: Stage, wire: Wire) -> None:
+    job = _run(wire, [ONE, {"do": "sleep", "s": 0.1}, {"do": "fail"}])
+    answer = stage.daemon.wire().ask("cancel", job=job)
+    _cancelled(answer, job)
+    assert answer["attempts"] == 1
+
+
 def test_the_next_job_of_the_same_worker_is_not_cancelled_with_the_last_one(stage: Stage, wire: Wire) -> None:
     jobs = [_run(wire, UNTIL_CANCELLED) for _ in range(2)]
     for number in range(4):

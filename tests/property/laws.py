@@ -7,11 +7,11 @@ import pickle
 from math import isclose
 
 from asrd_protocol.exits import Exit
-from asrd_protocol.faults import BLAME, Blame, Code
+from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, LIVE_STATES, READY_STATES, State
-from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.policy import Deadlines, PoolPolicy
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Policy
@@ -20,7 +20,6 @@ from property.world import Process, Ticket, World
 SeatKey = tuple[str, int]
 RUNNING = {State.STARTING, State.WARMING, *READY_STATES}
 TIMED = (LIVE_STATES - {State.IDLE}) | {State.BACKOFF}
-AGAIN = "again"
 
 
 class LawfulWorld(World):
@@ -151,8 +150,15 @@ class LawfulWorld(World):
             case _ if process.cancelled_at is not None:
                 return process.cancelled_at + deadlines.cancel
             case _:
-                limit = max(deadlines.busy_floor, deadlines.busy_factor * process.told_duration)
-                return process.started_at + limit
+                return self._end_of_step(process, deadlines)
+
+    @staticmethod
+    def _end_of_step(process: Process, deadlines: Deadlines) -> float:
+        """Long audio gets more time; when it is over before it is known, it ends then."""
+        limit = deadlines.busy_factor * process.told_duration
+        if limit <= deadlines.busy_floor:
+            return process.started_at + deadlines.busy_floor
+        return max(process.told_at, process.started_at + limit)
 
     def _check_pool(self, name: str, policy: PoolPolicy) -> None:
         pool, staff = self.core.pools[name], self.staff(name)
@@ -237,7 +243,7 @@ class LawfulWorld(World):
 
     def _revives(self, key: SeatKey) -> bool:
         """An operator has asked for another try."""
-        return self.before[key] is State.FAILED and _covers(self.cause, key)
+        return self.before[key] is State.FAILED and covers(self.cause, key)
 
     def _judge_step(self, seat: Seat, attempt: int, ticket: Ticket) -> None:
         process = self.processes[seat]
@@ -291,147 +297,14 @@ class LawfulWorld(World):
             return
         assert ticket.state != "storing", "it was never accepted"
         if code is Code.ENGINE_UNAVAILABLE:
-            hopeless = self.core.pools[ticket.pool].hopeless or (self.closed(ticket.pool) and not self.stopping)
-            assert ticket.state == "queued" and hopeless
+            closed_by_this = self.closed(ticket.pool) and ticket.pool not in self.shut
+            assert ticket.state == "queued" and (self.core.pools[ticket.pool].hopeless or closed_by_this)
         elif ticket.state == "queued":
             assert code is Code.CANCELLED and ticket.cancelled
 
-    # --- what must come of what the world does ------------------------------------------------------------------------
 
-    def submit(self, job: str, pool: str, size: int) -> Ticket:
-        """A job is refused for a reason, and for no other."""
-        expected = self._objection(job, pool, size)
-        ticket = super().submit(job, pool, size)
-        assert ticket.end == (expected or "")
-        return ticket
-
-    def _objection(self, job: str, pool: str, size: int) -> Code | None:
-        active, queue = self.active(), self.policy.queue
-        if any(ticket.job == job for ticket in active):
-            return Code.ID_CONFLICT
-        if self.stopping or self.core.jobs.closing or self.draining:
-            return Code.SHUTTING_DOWN if self.core.jobs.closing else Code.DRAINING
-        if pool not in self.pools:
-            return Code.UNKNOWN_POOL
-        states = {slot.state for slot in self.core.pools[pool].slots}
-        if states <= {State.FAILED, State.VACANT}:
-            return Code.ENGINE_UNAVAILABLE
-        waiting = sum(ticket.state != "running" for ticket in active)
-        held = sum(ticket.size for ticket in active)
-        return Code.OVERLOADED if waiting >= queue.max_jobs or held + size > queue.max_bytes else None
-
-    def recycle(self, pool: str | None, slot: int | None) -> None:
-        """A failed seat that an operator asks for is forgiven."""
-        failed = [(policy.name, one.index) for policy, one in self.slots() if one.state is State.FAILED]
-        super().recycle(pool, slot)
-        self.deaths.update({key: [] for key in failed if _covers(self.cause, key)})
-
-    def cancel(self, ticket: Ticket) -> None:
-        """A waiting job ends at once, a running one is asked to."""
-        state = ticket.state
-        super().cancel(ticket)
-        worker = next((process for process in self.processes.values() if process.job == ticket.job), None)
-        if state == "queued":
-            assert ticket.end == Code.CANCELLED
-        elif state == "running" and worker and worker.killed_at is None:
-            assert worker.cancelled_at is not None, "the cancel is lost"
-        else:
-            assert ticket.state == state
-
-    def store(self, ticket: Ticket) -> None:
-        """A stored job is accepted; one that was cancelled meanwhile ends then."""
-        super().store(ticket)
-        assert ticket.state != "storing"
-        assert not ticket.cancelled or ticket.end == Code.CANCELLED
-
-    def finish(self, process: Process) -> None:
-        """A result is delivered."""
-        ticket = self.tickets[process.job]
-        was_active = ticket.active
-        super().finish(process)
-        assert not was_active or ticket.end == "completed"
-
-    def fault(self, process: Process, code: Code, *, leave: bool) -> None:
-        """The blame decides; and a worker that wants to leave leaves."""
-        ticket = self.tickets[process.job]
-        expected = self._after_fault(ticket, code)
-        ticket.avoid = str(process.seat)
-        super().fault(process, code, leave=leave)
-        self._check_outcome(ticket, expected)
-        assert not leave or process.stopped_at is not None
-
-    def _after_fault(self, ticket: Ticket, code: Code) -> str:
-        if ticket.cancelled:
-            return Code.CANCELLED
-        final = BLAME[code] is Blame.CALLER or ticket.attempts >= self.policy.retries.attempts
-        return code if final else AGAIN
-
-    def exit(self, process: Process, how: str = "exit 0", *, hopeless: bool = False) -> None:
-        """A step that lost its worker is tried again, but not for ever; and so is the seat."""
-        ticket = self.tickets[process.job] if process.job else None
-        ended = ticket is None or not ticket.active
-        expected = "" if ticket is None or ended else self._after_loss(ticket, process)
-        if ticket and not ended:
-            ticket.avoid = str(process.seat)
-        fallen = self._note_death(process, hopeless)
-        super().exit(process, how, hopeless=hopeless)
-        if ticket and not ended:
-            self._check_outcome(ticket, expected)
-        slot = self.slot(process.seat)
-        if self.closed(process.seat.pool):
-            assert slot.state is State.VACANT
-        elif fallen is not None:
-            assert slot.state is (State.FAILED if fallen else State.BACKOFF), "too many deaths, or too few"
-
-    def _after_loss(self, ticket: Ticket, process: Process) -> str:
-        if ticket.cancelled:
-            return Code.CANCELLED
-        ticket.deaths += 1
-        if ticket.deaths >= self.policy.retries.deaths:
-            return Code.POISON
-        if ticket.attempts < self.policy.retries.attempts:
-            return AGAIN
-        return Code.WORKER_HUNG if process.timed_out else Code.WORKER_DIED
-
-    def _check_outcome(self, ticket: Ticket, expected: str) -> None:
-        if expected != AGAIN:
-            assert ticket.end == expected
-        elif ticket.end:
-            assert ticket.end == Code.ENGINE_UNAVAILABLE
-        else:
-            assert ticket.state in ("queued", "running")
-
-    def _note_death(self, process: Process, hopeless: bool) -> bool | None:
-        """True when the seat must be given up now; None when the worker left as it was told."""
-        if process.stopped_at is not None and process.killed_at is None:
-            return None
-        key, policy = (process.seat.pool, process.seat.slot), self.pools[process.seat.pool].restarts
-        self.fell_at[key], self.pauses[key] = self.now, (0.0, 0.0)
-        if process.asked:
-            return hopeless
-        recent = [at for at in self.deaths.get(key, []) if self.now - at < policy.period]
-        self.deaths[key] = [*recent, self.now]
-        if recent or not process.warm:
-            self.pauses[key] = (1.0, policy.delay_max)
-        # A configuration that cannot work is no use trying, however few have died of it.
-        return hopeless or len(self.deaths[key]) > policy.intensity
-
-    # --- the end ------------------------------------------------------------------------------------------------------
-
-    def settled(self) -> bool:
-        """Every job has ended, every seat is taken that can be, and nobody needs to be replaced."""
-        return not self.active() and all(self._pool_settled(policy) for policy in self.policy.pools)
-
-    def _pool_settled(self, policy: PoolPolicy) -> bool:
-        pool = self.core.pools[policy.name]
-        lost = sum(slot.state is State.FAILED and slot.hopeless for slot in pool.slots)
-        if any(slot.state not in (State.IDLE, State.VACANT, State.FAILED) for slot in pool.slots):
-            return False
-        waits = any(self.overdue(process) for process in self.staff(policy.name)) and not lost
-        return not waits and pool.ready + lost >= policy.workers
-
-
-def _covers(cause: ev.Event | None, key: SeatKey) -> bool:
+def covers(cause: ev.Event | None, key: SeatKey) -> bool:
+    """An operator asks for fresh workers in this seat."""
     if not isinstance(cause, ev.RecycleRequested):
         return False
     return cause.pool in (None, key[0]) and cause.slot in (None, key[1])

@@ -30,6 +30,7 @@ class Process:
     job: str = ""
     started_at: float = 0.0
     told_duration: float = 0.0
+    told_at: float = 0.0
     cancelled_at: float | None = None
     jobs_done: int = 0
     retired: bool = False
@@ -123,6 +124,10 @@ class World:
     def next_timer(self) -> TimerKey | None:
         """The timer that is due first."""
         return min(self.timers, key=lambda key: (self.timers[key][0], key), default=None)
+
+    def due_timers(self) -> list[TimerKey]:
+        """Those that should have rung by now."""
+        return sorted(key for key, (due, _) in self.timers.items() if due <= self.now)
 
     # --- the core's actions -------------------------------------------------------------------------------------------
 
@@ -243,7 +248,7 @@ class World:
     def progress(self, process: Process, done: float, duration: float) -> None:
         """The worker has come so far; at 0 it says how long the audio is."""
         if done == 0 and process.cancelled_at is None:
-            process.told_duration = duration
+            process.told_duration, process.told_at = duration, self.now
         self.post(ev.StepProgressed(process.seat, process.attempt, done, duration))
 
     def segment(self, process: Process) -> None:

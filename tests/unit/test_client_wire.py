@@ -310,6 +310,14 @@ def test_closing_wakes_other_threads_and_is_final(place: Path) -> None:
     assert "asrd-client" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_closing_waits_for_the_thread(place: Path) -> None:
+    with FakeDaemon(place, good):
+        client = asrd.Client(place)
+        client.health()
+        client.close()
+        assert "asrd-client" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_closing_an_asyncio_client_ends_what_waits(place: Path) -> None:
     async def story() -> None:
         client = asrd.AsyncClient(place)
@@ -372,6 +380,14 @@ def test_an_interrupt_leaves_at_once(place: Path, stuck: FakeDaemon) -> None:
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=20)
     assert (out, errors, process.returncode) == ("interrupted\n", "", 0)
+
+
+def test_an_interrupted_transcribe_cancels_its_job(place: Path, stuck: FakeDaemon) -> None:
+    process = program(place, "client.transcribe(b'more')")
+    eventually(lambda: stuck.kinds().count("Submit") == 2)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("interrupted\n", "")
+    assert eventually(lambda: "Cancel" in stuck.kinds())
 
 
 def test_a_program_that_closes_nothing_ends_all_the_same(place: Path, stuck: FakeDaemon) -> None:

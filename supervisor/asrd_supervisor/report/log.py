@@ -3,6 +3,7 @@
 Lines are written by a thread of its own from a bounded queue: a full pipe behind stderr must not hold up the loop.
 """
 
+import json
 import logging
 import sys
 import threading
@@ -53,7 +54,8 @@ class LogWriter:
             self._closing.wait(_BATCH)  # one write for many lines: each wake-up would cost the loop its turn
             self._pending.clear()
             self._write()
-        self._write()
+        while self._lines:
+            self._write()
 
     def _write(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
@@ -103,7 +105,10 @@ def _renderer(form: str) -> Any:
 
 
 def _json(event: Any, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (ValueError, OverflowError, TypeError):  # a file name that is no text, a number that is too long
+        return json.dumps(event, default=str, skipkeys=True)
 
 
 def _for_journald(logger: Any, method: str, event: Any) -> str:

@@ -1,0 +1,36 @@
+"""What workers say when they should not."""
+
+from asrd_protocol.faults import Code, Fault
+from asrd_protocol.model import Timings, Work
+from asrd_supervisor.core import events as ev
+from property.world import Process
+
+
+def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
+    """What no healthy worker says; None where it would be in order."""
+    seat, other = process.seat, process.attempt + (1 if process.job else 0)
+    events: list[ev.WorkerEvent | None] = [
+        ev.WorkerBroke(seat, "garbage"),
+        ev.WorkerGreeted(seat, 1000 + seat.generation) if process.greeted_at is not None else None,
+        ev.WorkerWarmed(seat) if process.warm or process.greeted_at is None else None,
+        ev.StepProgressed(seat, other, 0.0, 100.0),
+        ev.SegmentDecoded(seat, other, 0, 1.0, "nonsense"),
+        ev.StepFinished(seat, other, Timings(), Work(), "nonsense"),
+        ev.StepFaulted(seat, other, Fault.of(Code.ENGINE_ERROR, "nonsense"), leave=True),
+    ]
+    return events[kind]
+
+
+def last_words(process: Process, kind: int) -> ev.WorkerEvent:
+    """What a worker may have said just before its end was known."""
+    seat, attempt = process.seat, process.attempt
+    events: list[ev.WorkerEvent] = [
+        ev.WorkerGreeted(seat, 1000 + seat.generation),
+        ev.WorkerWarmed(seat),
+        ev.StepProgressed(seat, attempt, 0.0, 1.0),
+        ev.SegmentDecoded(seat, attempt, 0, 1.0, process.job),
+        ev.StepFinished(seat, attempt, Timings(), Work(), process.job),
+        ev.StepFaulted(seat, attempt, Fault.of(Code.ENGINE_ERROR, "too late"), leave=True),
+        ev.WorkerBroke(seat, "garbage"),
+    ]
+    return events[kind]
