@@ -2,7 +2,9 @@
 
 import argparse
 import math
+import signal
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +49,7 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
         """One line: the aim, the figure and the verdict."""
         sign = "≤" if self.at_most else "≥"
         verdict = "met" if self.met else "missed"
-        return f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.3g}**, {verdict}"
+        return f"- {self.text} {sign} {self.bound:g}: measured **{self.measured:.4g}**, {verdict}"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +105,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def command_line(description: str, *, rounds: int, quick_rounds: int) -> Run:
-    """The arguments that all benchmarks share."""
+    """The arguments that all benchmarks share. From now on SIGTERM unwinds the ``with`` blocks too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer jobs: a check that it works, not a measurement")
     parser.add_argument("--rounds", type=int, help=f"interleaved rounds (default {rounds}, quick {quick_rounds})")

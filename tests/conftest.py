@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from support.daemon import Daemon, running
 
 SPEECH = Path(__file__).parent / "data" / "librivox"

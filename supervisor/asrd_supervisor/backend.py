@@ -32,7 +32,7 @@ class Backend:
     ) -> None:
         self._loads = loads
         self._post = post
-        self._router = Router(context, loop, address, self._on_parcel, Limits(MAX_FRAME, max_frames=3))
+        self._router = Router(context, loop, address, self._on_parcel, Limits(MAX_FRAME))
 
     def close(self) -> None:
         """Stop listening."""

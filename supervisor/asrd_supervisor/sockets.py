@@ -31,8 +31,6 @@ class Limits(msgspec.Struct, frozen=True):
 
     max_frame: int
     """Bytes. libzmq disconnects a peer that sends a longer frame."""
-    max_frames: int = 4
-    """With identity and delimiter. Further frames are read and thrown away."""
     backlog: int = 1_000
     """Messages kept for a peer that does not read."""
 

@@ -275,7 +275,8 @@ def test_last_answers_leave_before_the_end(bench: Bench) -> None:
     dealer = bench.peer(identity=b"me")
     dealer.send(b"x")
     bench.receive()
-    bench.router.send(b"me", [b"last", bytes(500_000)])
-    bench.router.close(linger_ms=5_000)
+    for number in range(30):
+        assert bench.router.send(b"me", [b"%d" % number, bytes(900_000)])
+    bench.router.close(linger_ms=10_000)
 
-    assert dealer.recv_multipart()[0] == b"last"
+    assert [dealer.recv_multipart()[0] for _ in range(30)] == [b"%d" % number for number in range(30)]

@@ -45,10 +45,10 @@ def _watch(parent: int, monitor: "zmq.Socket[bytes]") -> None:
     poller.register(pidfd, select.POLLIN)
     poller.register(int(monitor.getsockopt(zmq.FD)), select.POLLIN)
     with contextlib.suppress(zmq.ZMQError):  # the worker itself has closed the link: it is leaving
-        while True:
-            ready = {fd for fd, _ in poller.poll()}
-            if pidfd in ready or _disconnected(monitor):
-                os._exit(Exit.ORPHANED)
+        # ZeroMQ wakes a reader only after it has once found nothing: look first, then wait.
+        while not _disconnected(monitor) and pidfd not in {fd for fd, _ in poller.poll()}:
+            pass
+        os._exit(Exit.ORPHANED)
 
 
 def _disconnected(monitor: "zmq.Socket[bytes]") -> bool:
