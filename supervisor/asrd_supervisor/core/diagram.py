@@ -11,7 +11,7 @@ _HEAD = """\
 Every slot of a pool is in one of these states, and moves by this table and in no other way. Inputs of a worker that sat
 there before, and timers that were set for another state, are dropped by number before they get here.
 
-This page is written by `make docs` from the table that the daemon runs (`supervisor/asrd_supervisor/core/lifecycle.py`).
+This page is written by `make docs` from the table in `supervisor/asrd_supervisor/core/lifecycle.py`.
 """
 
 
