@@ -276,39 +276,7 @@ def test_an_option_that_the_engine_does_not_know_fails_the_job_by_name(wire: Wir
     assert "script" in answer["fault"]["message"]
 
 
-# --- the control socket -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("frames", "code"),
-    [
-        ([b"garbage"], "bad_message"),
-        ([b'{"type":"helth"}'], "unknown_message"),
-        ([b'{"type":"submit"}'], "unknown_message"),
-        ([b'{"type":"health","v":2}'], "unsupported_version"),
-        ([b'{"type":"health","verbose":true}'], "bad_message"),
-        ([b'{"type":"jobs","limit":0}'], "bad_message"),
-        ([b'{"type":"health"}', b"body"], "too_many_frames"),
-        ([b'{"type":"health"}', b"", b"", b""], "too_many_frames"),
-        ([b'{"type":"recycle","pool":"defualt"}'], "unknown_pool"),
-        ([b'{"type":"recycle","seat":"default/9.9"}'], "unknown_seat"),
-        ([b'{"type":"recycle","seat":"nonsense"}'], "unknown_seat"),
-        ([b'{"type":"' + b"a" * (1 << 20) + b'"}'], "frame_too_large"),
-        ([b"[" * 100_000], "bad_message"),
-    ],
-)
-def test_the_control_socket_refuses_as_clearly(daemon: Daemon, frames: list[bytes], code: str) -> None:
-    wire = Wire(daemon.directory, socket="control", timeout=10)
-    assert _refusal(wire, *frames)[0] == code
-    wire.close()
-
-
-def test_a_frame_over_the_cap_of_the_control_socket_cuts_its_sender_off(daemon: Daemon) -> None:
-    wire = Wire(daemon.directory, socket="control", timeout=0.3)
-    wire.send_raw([b"a" * (2 << 20) + b"a"])
-    with pytest.raises(zmq.Again):
-        wire.receive()
-    wire.close()
+# --- the private link -------------------------------------------------------------------------------------------------
 
 
 def test_a_stranger_on_the_workers_socket_is_ignored(daemon: Daemon) -> None:

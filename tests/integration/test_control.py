@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import zmq
 
 from support.daemon import Daemon, running
 from support.stage import ONE
@@ -126,6 +127,49 @@ def test_it_answers_in_milliseconds_while_every_worker_computes_and_bodies_strea
     for number in range(8):
         wire.send("cancel", job=f"job-{number}")
     eventually(lambda: daemon.ask("stats")["jobs"]["running"] == 0, 30)
+    daemon.ready()
+
+
+# --- bad questions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([b"garbage"], "bad_message"),
+        ([b"[" * 100_000], "bad_message"),
+        ([b'{"type":"health","verbose":true}'], "bad_message"),
+        ([b'{"type":"jobs","limit":0}'], "bad_message"),
+        ([b'{"type":"helth"}'], "unknown_message"),
+        ([b'{"type":"submit"}'], "unknown_message"),
+        ([b'{"type":"health","v":2}'], "unsupported_version"),
+        ([b'{"type":"health"}', b"body"], "too_many_frames"),
+        ([b'{"type":"health"}', b"", b"", b""], "too_many_frames"),
+        ([b'{"type":"' + b"a" * (1 << 20) + b'"}'], "frame_too_large"),
+        ([b'{"type":"recycle","pool":"defualt"}'], "unknown_pool"),
+        ([b'{"type":"recycle","seat":"default/9.9"}'], "unknown_seat"),
+        ([b'{"type":"recycle","seat":"nonsense"}'], "unknown_seat"),
+    ],
+)
+def test_a_bad_question_is_refused_by_name_and_changes_nothing(daemon: Daemon, frames: list[bytes], code: str) -> None:
+    pids = [worker["pid"] for worker in daemon.workers()]
+    wire = Wire(daemon.directory, socket="control", timeout=10)
+    wire.send_raw(frames)
+    answer, _ = wire.receive()
+    wire.close()
+    assert (answer["type"], answer["fault"]["code"], answer["fault"]["blame"]) == ("refused", code, "caller")
+    assert len(answer["fault"]["message"]) < 1000
+    assert daemon.ask("health")["status"] == "ready"
+    assert [worker["pid"] for worker in daemon.workers()] == pids
+
+
+def test_a_frame_over_the_cap_cuts_its_sender_off(daemon: Daemon) -> None:
+    wire = Wire(daemon.directory, socket="control", timeout=0.3)
+    wire.send_raw([b"a" * (2 << 20) + b"a"])
+    with pytest.raises(zmq.Again):
+        wire.receive()
+    wire.close()
+    assert daemon.ask("health")["status"] == "ready"
 
 
 # --- recycle ----------------------------------------------------------------------------------------------------------

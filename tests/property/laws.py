@@ -18,6 +18,8 @@ from asrd_supervisor.core.supervisor import Policy
 from property.world import Process, Ticket, World
 
 SeatKey = tuple[str, int]
+LOST = {State.BACKOFF, State.FAILED}
+SOON = {State.KILLING, State.BACKOFF}
 RUNNING = {State.STARTING, State.WARMING, *READY_STATES}
 TIMED = (LIVE_STATES - {State.IDLE}) | {State.BACKOFF}
 
@@ -76,6 +78,7 @@ class LawfulWorld(World):
         actions = super().post(event)
         assert self.question is None, "a submit has no answer"
         self._check_retirements()
+        self._check_vacations()
         self.check()
         self.sound = True
         return actions
@@ -107,6 +110,7 @@ class LawfulWorld(World):
         for pool, policy in self.pools.items():
             self._check_pool(pool, policy)
         self._check_jobs()
+        self._check_the_end()
 
     def _check_seat(self, slot: Slot) -> None:
         process = self.processes.get(slot.seat)
@@ -189,6 +193,11 @@ class LawfulWorld(World):
             assert ticket.attempts <= self.policy.retries.attempts
             assert ticket.deaths < self.policy.retries.deaths
 
+    def _check_the_end(self) -> None:
+        jobs, pools = self.core.jobs, self.core.pools.values()
+        assert jobs.closing or not all(pool.hopeless for pool in pools), "it stays, and nobody will ever work"
+        assert not self.stopping or not self.active() or ("", 0, "drain") in self.timers, "the drain may take for ever"
+
     # --- retirements --------------------------------------------------------------------------------------------------
 
     def _check_retirements(self) -> None:
@@ -207,6 +216,14 @@ class LawfulWorld(World):
         self.voluntary.add(slot.seat)
         ready = sum(process.ready for process in self.staff(policy.name))
         assert ready >= policy.workers - (not policy.start_first), "a retired worker is missed"
+
+    def _check_vacations(self) -> None:
+        """A seat whose worker died is given up only when there are enough other workers, or will be soon."""
+        for policy, slot in self.slots():
+            given_up = slot.state is State.VACANT and self.before[policy.name, slot.index] in LOST
+            if given_up and not self.closed(policy.name):
+                others = [one.state for one in self.core.pools[policy.name].slots if one is not slot]
+                assert sum(state in RUNNING or state in SOON for state in others) >= policy.workers
 
     # --- every action -------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ PATIENCE = 4_000
 
 ACTIVE = ("storing", "queued", "running")
 WHICH = st.integers(0, 11)
-CODES = st.sampled_from([Code.ENGINE_ERROR, Code.OUT_OF_MEMORY, Code.BAD_AUDIO, Code.CANCELLED])
+CODES = st.sampled_from([Code.ENGINE_ERROR, Code.OUT_OF_MEMORY, Code.INTERNAL, Code.BAD_AUDIO, Code.CANCELLED])
+LONG = st.sampled_from([9.0, 5.0, 1.0])
+LATE = st.sampled_from([0.0, 1.0, 3.0])
 
 T = TypeVar("T")
 
@@ -113,8 +115,11 @@ class CoreMachine(RuleBasedStateMachine):
         self.world.drain(resume=resume)
 
     @precondition(lambda self: self.world.now > self.stop_after)
-    @rule(now=st.booleans())
-    def stop(self, now: bool) -> None:
+    @rule(now=st.booleans(), last=st.integers(0, 3))
+    def stop(self, now: bool, last: int) -> None:
+        """Jobs arrive to the last, and the disk is slow."""
+        self.crowd(0, last)
+        self.submit(0, 1)
         self.world.stop(now=now)
 
     # --- all goes well ------------------------------------------------------------------------------------------------
@@ -145,8 +150,9 @@ class CoreMachine(RuleBasedStateMachine):
     def warm(self, process: Process) -> None:
         self.world.warm(process)
 
-    @by_worker("busy !killed", done=st.sampled_from([0.0, 0.0, 1.0]), duration=st.sampled_from([1.0, 5.0, 9.0]))
-    def progress(self, process: Process, done: float, duration: float) -> None:
+    @by_worker("busy !killed", done=st.sampled_from([0.0, 0.0, 1.0]), duration=LONG, after=LATE)
+    def progress(self, process: Process, done: float, duration: float, after: float) -> None:
+        self.world.now += after
         self.world.progress(process, done, process.told_duration or duration)
 
     @by_worker("busy !killed")
@@ -163,7 +169,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     # --- all goes wrong -----------------------------------------------------------------------------------------------
 
-    @by_worker("busy !killed", code=CODES, leave=st.booleans())
+    @by_worker("busy !killed", code=CODES, leave=st.sampled_from([False, False, True]))
     def fault(self, process: Process, code: Code, leave: bool) -> None:
         self.world.fault(process, code, leave=leave)
 

@@ -4,7 +4,7 @@ from asrd_protocol.faults import BLAME, Blame, Code
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
 from property.laws import LawfulWorld, covers
-from property.world import Process, Ticket
+from property.world import Process, Ticket, TimerKey
 
 AGAIN = "again"
 
@@ -129,6 +129,11 @@ class StrictWorld(LawfulWorld):
             self.pauses[key] = (1.0, policy.delay_max)
         # A configuration that cannot work is no use trying, however few have died of it.
         return hopeless or len(self.deaths[key]) > policy.intensity
+
+    def fire(self, key: TimerKey) -> None:
+        """The end of the drain is the end of all jobs."""
+        super().fire(key)
+        assert key[2] != "drain" or not self.active()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def pool_policies(draw: st.DrawFn, name: str) -> PoolPolicy:
     max_jobs, max_age = draw(st.sampled_from([(0, 0), (1, 0), (2, 0), (4, 0), (0, 20), (3, 30)]))
     return PoolPolicy(
         name=name,
-        workers=draw(st.integers(1, 3)),
+        workers=draw(st.sampled_from([1, 2, 2, 3])),
         start_first=draw(st.booleans()),
         recycle=RecyclePolicy(max_jobs=max_jobs, max_age=Duration(max_age)),
         deadlines=DEADLINES,
@@ -49,6 +49,6 @@ def policies(draw: st.DrawFn) -> Policy:
         pools=[draw(pool_policies(name)) for name in names],
         default_pool="a",
         queue=QueuePolicy(max_jobs=draw(st.sampled_from([1, 3, 6])), max_bytes=Size(100)),
-        retries=RetryPolicy(attempts=draw(st.integers(1, 3)), deaths=draw(st.integers(1, 3))),
+        retries=RetryPolicy(attempts=draw(st.sampled_from([1, 2, 3, 3])), deaths=draw(st.integers(1, 3))),
         drain_timeout=30.0,
     )

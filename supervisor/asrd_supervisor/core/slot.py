@@ -122,10 +122,9 @@ class Slot:
         return [do.SetTimer(self._policy.name, self.index, "age", self.generation, age)] if age else []
 
     def _kill(self, left: State, why: str) -> list[do.Action]:
-        again = left is State.KILLING
         self.kill_reason = self.kill_reason or why
         self.asked = self.asked or self.cancelling or why == "retired"
-        dump = left in (State.BUSY, State.DRAINING, State.WARMING) and not self.asked and not again
+        dump = left in (State.BUSY, State.DRAINING, State.WARMING) and not self.asked
         return [do.Kill(self.seat, dump), self.arm(self._policy.deadlines.kill)]
 
     def arm(self, delay: float) -> do.SetTimer:

@@ -1,0 +1,125 @@
+"""Playing the pure core: events in, actions out, and time as an argument."""
+
+import random
+from typing import Any
+
+from asrd_protocol.faults import Code, Fault
+from asrd_protocol.model import Timings, Work
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.policy import Duration, PoolPolicy, QueuePolicy, RecyclePolicy, RetryPolicy
+from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.supervisor import Policy, Supervisor
+
+NEVER = RecyclePolicy(max_jobs=0, max_age=Duration(0))
+
+
+def pool(name: str = "p", *, workers: int = 2, start_first: bool = False, **more: Any) -> PoolPolicy:
+    """A pool that recycles nobody, unless told otherwise."""
+    return PoolPolicy(**{"name": name, "workers": workers, "start_first": start_first, "recycle": NEVER, **more})
+
+
+def seat(name: str) -> Seat:
+    """The seat of that name."""
+    found = Seat.parse(name)
+    assert found
+    return found
+
+
+class Play:
+    """A supervisor core with a clock that is moved by hand."""
+
+    def __init__(
+        self,
+        *pools: PoolPolicy,
+        queue: QueuePolicy | None = None,
+        retries: RetryPolicy | None = None,
+        drain: float = 60.0,
+    ) -> None:
+        pools = pools or (pool(),)
+        policy = Policy(
+            pools=list(pools),
+            default_pool=pools[0].name,
+            queue=queue or QueuePolicy(),
+            retries=retries or RetryPolicy(),
+        )
+        self.core = Supervisor(policy, random.Random(1))
+        self.now = 0.0
+        self.due: dict[tuple[str, int, str], tuple[float, ev.TimerFired]] = {}
+        self.said: list[do.Announce] = []
+        self.first = self._sift(self.core.start(self.now))
+
+    def tell(self, *events: ev.Event) -> list[do.Action]:
+        """The orders that follow, without announcements and timers: those are in ``said`` and ``due``."""
+        return [order for event in events for order in self._sift(self.core.handle(self.now, event))]
+
+    def _sift(self, actions: list[do.Action]) -> list[do.Action]:
+        orders = []
+        for action in actions:
+            match action:
+                case do.SetTimer(pool, slot, kind, number, delay):
+                    self.due[pool, slot, kind] = (self.now + delay, ev.TimerFired(pool, slot, kind, number))
+                case do.Announce():
+                    self.said.append(action)
+                case _:
+                    orders.append(action)
+        return orders
+
+    def left(self, slot: int, kind: str = "state", pool: str = "p") -> float:
+        """Seconds until a timer rings."""
+        return self.due[pool, slot, kind][0] - self.now
+
+    def ring(self, slot: int, kind: str = "state", pool: str = "p") -> list[do.Action]:
+        """Wait for a timer, and what follows when it rings."""
+        self.now, fired = self.due.pop((pool, slot, kind))
+        return self.tell(fired)
+
+    def states(self, pool: str = "p") -> str:
+        """The states of all slots."""
+        return " ".join(slot.state for slot in self.core.pools[pool].slots)
+
+    def topics(self, *wanted: str) -> list[dict[str, Any]]:
+        """What was announced under these topics."""
+        return [said.fields for said in self.said if said.topic in wanted]
+
+    # --- what often happens -------------------------------------------------------------------------------------------
+
+    def boot(self, *names: str) -> list[do.Action]:
+        """These workers greet and are warm."""
+        return [order for name in names for order in self.tell(greeted(name), ev.WorkerWarmed(seat(name)))]
+
+    def submit(self, *jobs: str, size: int = 1) -> list[do.Action]:
+        """These jobs are submitted and stored."""
+        return [order for job in jobs for order in self.tell(ev.JobSubmitted(job, None, size), ev.JobPersisted(job))]
+
+    def sent(self, orders: list[do.Action]) -> list[tuple[str, str]]:
+        """Which job went to which worker."""
+        return [(order.job, str(order.seat)) for order in orders if isinstance(order, do.SendStep)]
+
+    def attempt(self, name: str) -> int:
+        """The attempt that this worker has."""
+        found = seat(name)
+        return self.core.pools[found.pool].slots[found.slot].attempt
+
+    def finish(self, name: str, body: str = "text") -> list[do.Action]:
+        """The worker has a result."""
+        done = ev.StepFinished(seat(name), self.attempt(name), Timings(transcribe=1.0), Work(audio_s=3.0), body)
+        return self.tell(done)
+
+    def fault(self, name: str, code: Code, *, leave: bool = False) -> list[do.Action]:
+        """The worker has none."""
+        return self.tell(ev.StepFaulted(seat(name), self.attempt(name), Fault.of(code, f"{code} happened"), leave))
+
+    def exit(self, name: str, how: str = "exit 0", *, hopeless: bool = False) -> list[do.Action]:
+        """The process is gone."""
+        return self.tell(ev.WorkerExited(seat(name), how, hopeless, ("last line",)))
+
+
+def greeted(name: str) -> ev.WorkerGreeted:
+    """The worker speaks for the first time."""
+    return ev.WorkerGreeted(seat(name), 4711)
+
+
+def progressed(name: str, attempt: int, done: float, duration: float) -> ev.StepProgressed:
+    """The worker has come so far."""
+    return ev.StepProgressed(seat(name), attempt, done, duration)
