@@ -31,7 +31,7 @@ def describe() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         cpu=_cpu_model(),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}, {_distribution()}",
+        system=f"{platform.system()} {platform.machine()}, {_distribution()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         versions={**{name: found for name in PACKAGES if (found := _version(name))}, "libzmq": zmq.zmq_version()},
         load=[round(x, 2) for x in os.getloadavg()],
