@@ -5,6 +5,7 @@ drops with the process decides who may. Only its holder touches the sockets.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -95,7 +96,7 @@ def _enter(addresses: Addresses) -> tuple[bool, int]:
 
 def _try_to_enter(addresses: Addresses) -> tuple[bool, int]:
     made = not addresses.directory.exists()
-    addresses.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _make(addresses.directory)
     _check_owner(addresses.directory)
     return made, _lock(addresses.lock)
 
@@ -157,3 +158,13 @@ def _alive(holder: str) -> bool:
 def _taken(path: Path, holder: str) -> str:
     who = f" (process {holder})" if holder else ""
     return f"another asrd daemon{who} serves {path.parent}; stop it with `asrd stop`, or use --runtime-dir"
+
+
+def _make(directory: Path) -> None:
+    """Make it, unless it is there. The daemon before us may remove it in between: then it was there, and is gone."""
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except FileExistsError:
+        if directory.exists() and not directory.is_dir():
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory)) from None

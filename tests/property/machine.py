@@ -173,26 +173,6 @@ class CoreMachine(RuleBasedStateMachine):
     def fault(self, process: Process, code: Code, leave: bool) -> None:
         self.world.fault(process, code, leave=leave)
 
-    @rule(which=WHICH, count=st.integers(1, 3), leave=st.booleans())
-    def stumble(self, which: int, count: int, leave: bool) -> None:
-        """A crowd comes, and workers fall over it."""
-        self.crowd(which, 4)
-        for _ in range(count):
-            busy = [one for one in self.world.processes.values() if one.job and one.killed_at is None]
-            for process in busy[which % 3 :][:1]:
-                self.world.fault(process, Code.ENGINE_ERROR, leave=leave)
-
-    @rule(which=WHICH, hopeless=st.booleans(), again=st.booleans())
-    def recycle_in_vain(self, which: int, hopeless: bool, again: bool) -> None:
-        """The replacement cannot start, and maybe the old worker dies too."""
-        pool = pick(self.names, which)
-        self.world.recycle(pool, None)
-        old = [one for one in self.world.staff(pool) if one.warm]
-        for process in [one for one in self.world.staff(pool) if not one.warm]:
-            self.world.exit(process, "exit 78" if hopeless else "exit 1", hopeless=hopeless)
-        for process in old[:again]:
-            self.world.exit(process, "SIGKILL")
-
     @by_worker("")
     def hang(self, process: Process) -> None:
         process.stuck = True

@@ -50,5 +50,5 @@ def policies(draw: st.DrawFn) -> Policy:
         default_pool="a",
         queue=QueuePolicy(max_jobs=draw(st.sampled_from([1, 3, 6])), max_bytes=Size(100)),
         retries=RetryPolicy(attempts=draw(st.sampled_from([1, 2, 3, 3])), deaths=draw(st.integers(1, 3))),
-        drain_timeout=draw(st.sampled_from([5.0, 30.0])),
+        drain_timeout=30.0,
     )
