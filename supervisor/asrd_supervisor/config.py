@@ -4,15 +4,18 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from asrd_protocol import mistakes
 from asrd_protocol.codec import did_you_mean
 from asrd_supervisor.core.policy import (
     Deadlines,
     Duration,
+    PositiveDuration,
+    PositiveSize,
     QueuePolicy,
     RecyclePolicy,
     RestartPolicy,
@@ -78,9 +81,9 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
 class AudioLimits(_Table, frozen=True, kw_only=True):
     """What a client may send."""
 
-    max_s: Duration = Duration(4 * 3600)
+    max_s: PositiveDuration = PositiveDuration(4 * 3600)
     """The longest audio of a job, enforced while decoding: a small file can hold days."""
-    max_body: Size = Size(256 << 20)
+    max_body: PositiveSize = PositiveSize(256 << 20)
     """The largest body in bytes."""
 
 
@@ -168,9 +171,11 @@ def _check_handed_over(pool: PoolConfig, path: str) -> None:
     """What the operating system and the link to the workers could not take, although TOML can write it."""
     for name, value in pool.env.items():
         if not name or "=" in name or "\0" in name + value:
-            raise ConfigError(f"{path}.env: expected names without '=' and no zero bytes, got {_shown({name: value})}")
+            raise ConfigError(
+                f"{path}.env: expected names without '=' and no zero bytes, got {mistakes.shown({name: value})}"
+            )
     if "\0" in pool.python:
-        raise ConfigError(f"{path}.python: expected a path, got {_shown(pool.python)}")
+        raise ConfigError(f"{path}.python: expected a path, got {mistakes.shown(pool.python)}")
     try:
         msgspec.msgpack.encode(pool.options)
     except (OverflowError, TypeError, ValueError, RecursionError) as error:
@@ -181,7 +186,9 @@ def _convert(data: dict[str, Any], kind: type[Any], prefix: str) -> Any:
     try:
         return msgspec.convert(data, kind, dec_hook=_quantity)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), data, kind, prefix)) from None
+        mistake = mistakes.find(error, data, kind)
+        path = ".".join(filter(None, [prefix, mistake.path]))
+        raise ConfigError(f"{path}: {mistake.said or 'there is no such key'}{mistake.hint}") from None
 
 
 _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -192,51 +199,15 @@ _ENOUGH = 1e18
 
 def _quantity(kind: type, value: object) -> object:
     """A time or a size, from a number or from text such as ``30s`` and ``512MB``."""
-    if kind not in (Duration, Size):
+    if not issubclass(kind, Duration | Size):
         raise NotImplementedError
-    units: dict[str, Any] = dict(_UNITS) if kind is Duration else dict(_SIZES)
+    timely = issubclass(kind, Duration)
+    units: dict[str, Any] = dict(_UNITS) if timely else dict(_SIZES)
     amount = value
     if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)):
         amount = float(found[1]) * units.get(found[2], math.nan)
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < _ENOUGH:
-        raise ValueError("Expected a number or text such as " + ("'30s'" if kind is Duration else "'512MB'"))
+        raise ValueError("Expected a number or text such as " + ("'30s'" if timely else "'512MB'"))
+    if not amount and issubclass(kind, PositiveDuration | PositiveSize):
+        raise ValueError("Expected more than 0")
     return kind(amount)
-
-
-def _explain(error: str, data: Any, kind: Any, prefix: str) -> str:
-    """msgspec's message, with the path as it stands in the file, what was found, and the nearest key."""
-    said, _, place = error.partition(" - at `$")
-    keys = re.findall(r"[A-Za-z_][A-Za-z0-9_]*", place)
-    for key in keys:
-        kind = _field_type(kind, key)
-        data = data.get(key) if isinstance(data, dict) else None
-    path = ".".join(filter(None, [prefix, *keys]))
-    if unknown := re.search(r"unknown field `(.+)`", said, re.DOTALL):
-        known = [f.name for f in msgspec.structs.fields(kind)] if kind else []
-        return f"{'.'.join(filter(None, [path, unknown[1]]))}: there is no such key{did_you_mean(unknown[1], known)}"
-    said = said.split(", got ")[0].replace("`object`", "a table")
-    hint = ""
-    if said.startswith("Invalid enum value"):
-        known = _choices(kind)
-        said = ("Expected one of " if get_origin(kind) is Literal else "Expected a number or ") + str(known)[1:-1]
-        hint = did_you_mean(data, known) if isinstance(data, str) else ""
-    return f"{path}: {said[:1].lower()}{said[1:]}, got {_shown(data)}{hint}"
-
-
-def _shown(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-def _choices(kind: Any) -> list[str]:
-    """The words that a field takes."""
-    if get_origin(kind) is Literal:
-        return list(get_args(kind))
-    return [choice for part in get_args(kind) for choice in _choices(part)]
-
-
-def _field_type(kind: Any, key: str) -> Any:
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return None
-    found = next((f.type for f in msgspec.structs.fields(kind) if f.name == key), None)
-    return get_args(found)[0] if get_origin(found) is Annotated else found

@@ -88,7 +88,7 @@ def test_times(written: str, seconds: float) -> None:
      ('"1.5 GB"', 1_500_000_000), ('"1KiB"', 1024), ('"2MiB"', 2 << 20), ('"2GiB"', 2 << 30)],
 )  # fmt: skip
 def test_sizes(written: str, size: int) -> None:
-    found = _decode(f"[queue]\nmax_bytes = {written}").queue.max_bytes
+    found = _decode(f"[results]\nmax_bytes = {written}").results.max_bytes
 
     assert (type(found), found) == (Size, size)
 
@@ -132,6 +132,9 @@ MISTAKES = {
     "queue.max_jobs = 12:30:00": "queue.max_jobs: expected `int`, got datetime.time(12, 30)",
     "queue.max_bytes = '5MBit'": "queue.max_bytes: expected a number or text such as '512MB', got '5MBit'",
     "queue.max_jobs = 0": "queue.max_jobs: expected `int` >= 1, got 0",
+    "drain_timeout = 0\n[audio]\nmax_body = 0": "audio.max_body: expected more than 0, got 0",
+    "audio.max_s = '0s'": "audio.max_s: expected more than 0, got '0s'",
+    "[pools.fast.deadlines]\nstart = 0": "pools.fast.deadlines.start: expected more than 0, got 0",
     "log.level = 'loud'": "log.level: expected one of 'debug', 'info', 'warning', 'error', got 'loud'",
     "log = []": "log: expected a table, got []",
     "jurnal = {}": "jurnal: there is no such key",

@@ -93,15 +93,19 @@ def test_no_job_can_change_the_defaults_of_the_next() -> None:
         ({"word_timestamp": True}, "unknown option 'word_timestamp'; did you mean 'word_timestamps'?"),
         ({"audio": "/etc/passwd"}, "unknown option 'audio'"),
         ({"log_progress": True}, "unknown option 'log_progress'"),
-        ({"vad_parameters": {"speech_pad": 1}}, "unknown option 'speech_pad' in vad_parameters"),
+        (
+            {"vad_parameters": {"speech_pad": 1}},
+            "unknown option 'speech_pad' in vad_parameters; did you mean 'speech_pad_ms'?",
+        ),
+        ({"vad_parameters": {"threshold": "x"}}, "option vad_parameters.threshold: expected `float`, got 'x'"),
         ({"beam_size": 0}, "option beam_size: expected `int` >= 1, got 0"),
         ({"beam_size": 17}, "option beam_size: expected `int` <= 16, got 17"),
-        ({"beam_size": "5"}, "option beam_size: expected `int`, got `str`, got '5'"),
+        ({"beam_size": "5"}, "option beam_size: expected `int`, got '5'"),
         ({"best_of": 1000}, "option best_of: expected `int` <= 16, got 1000"),
         ({"temperature": 2.1}, "option temperature: expected `float` <= 2.0, got 2.1"),
         ({"temperature": []}, "option temperature: expected `array` of length >= 1, got []"),
         ({"temperature": float("nan")}, "option temperature: expected `float` >= 0.0, got nan"),
-        ({"task": "summarise"}, "option task: invalid enum value 'summarise'"),
+        ({"task": "summarise"}, "option task: expected one of 'transcribe', 'translate', got 'summarise'"),
         ({"chunk_length": 31}, "option chunk_length: expected `int` <= 30, got 31"),
         ({"max_new_tokens": 449}, "option max_new_tokens: expected `int` <= 448, got 449"),
         ({"no_speech_threshold": 1.5}, "option no_speech_threshold: expected `float` <= 1.0, got 1.5"),
@@ -168,5 +172,5 @@ def test_the_settings_of_a_pool() -> None:
     assert {**given, "revision": "abc", "download_root": None} == msgspec.structs.asdict(settings)
     with pytest.raises(LoadError, match="unknown engine setting 'revison'; did you mean 'revision'"):
         settings_of(FasterWhisper, {**given, "revison": "abc"})
-    with pytest.raises(LoadError, match=r"engine setting revision: expected `str \| null`, got `int`"):
+    with pytest.raises(LoadError, match=r"engine setting revision: expected `str \| null`, got"):
         settings_of(FasterWhisper, {**given, "revision": 1})

@@ -14,6 +14,14 @@ class Size(int):
     """Bytes; in the configuration a number, or text such as ``"512MB"`` or ``"2GiB"``."""
 
 
+class PositiveDuration(Duration):
+    """Seconds, more than none."""
+
+
+class PositiveSize(Size):
+    """Bytes, more than none."""
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -34,15 +42,15 @@ class RecyclePolicy(_Table, frozen=True, kw_only=True):
 class Deadlines(_Table, frozen=True, kw_only=True):
     """How long a worker may stay in a state before it is killed."""
 
-    start: Duration = Duration(60)
+    start: PositiveDuration = PositiveDuration(60)
     """From spawn to the first word of the process."""
-    warm_up: Duration = Duration(300)
+    warm_up: PositiveDuration = PositiveDuration(300)
     """For loading the model and decoding something with it."""
-    busy_floor: Duration = Duration(60)
+    busy_floor: PositiveDuration = PositiveDuration(60)
     """The least that any step gets, and what it gets until the length of its audio is known."""
     busy_factor: Annotated[float, Meta(ge=1, le=1000)] = 10.0
     """A step gets this many seconds for each second of audio, if that is more than the floor."""
-    stop: Duration = Duration(8)
+    stop: PositiveDuration = PositiveDuration(8)
     """From being told to leave to being gone."""
     kill: Duration = Duration(2)
     """From SIGABRT, which makes a hung worker write its stack to the log, to SIGKILL."""
@@ -55,7 +63,7 @@ class RestartPolicy(_Table, frozen=True, kw_only=True):
 
     intensity: Annotated[int, Meta(ge=1, le=100)] = 5
     """So many deaths in a seat within ``period`` are answered by another start; one more makes the seat failed."""
-    period: Duration = Duration(60)
+    period: PositiveDuration = PositiveDuration(60)
     """The time within which deaths are counted."""
     delay_max: Duration = Duration(60)
     """The longest back-off between two starts. The first restart is immediate, then 1, 2, 4, ... seconds."""
@@ -77,7 +85,7 @@ class QueuePolicy(_Table, frozen=True, kw_only=True):
 
     max_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     """Jobs that wait for a worker."""
-    max_bytes: Size = Size(1 << 30)
+    max_bytes: PositiveSize = PositiveSize(1 << 30)
     """Audio of all jobs that are not finished."""
 
 

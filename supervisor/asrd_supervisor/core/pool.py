@@ -69,6 +69,8 @@ class Pool:
     def handle(self, now: float, event: ev.Event) -> Out:
         """Take one event in; the actions and the events for siblings that follow from it."""
         out = self._react(now, event)
+        if isinstance(event, ev.StepProgressed | ev.SegmentDecoded):
+            return out  # the most frequent ones; nobody's turn comes by them, and no seat is freed
         out += self.staffing.reconcile(now)
         out += self._dispatch(now)
         out += self._turn_away()

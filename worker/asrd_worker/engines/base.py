@@ -1,13 +1,12 @@
 """What an engine is: load, warm up, read audio, transcribe it."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from asrd_protocol.codec import did_you_mean
+from asrd_protocol import mistakes
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Audio
 from asrd_protocol.model import Segment, Work
@@ -98,7 +97,7 @@ def options_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
     try:
         return msgspec.convert(given, engine.Options)
     except msgspec.ValidationError as error:
-        raise EngineFault(Fault.of(Code.BAD_OPTION, explain(error, engine.Options, given, "option"))) from None
+        raise EngineFault(Fault.of(Code.BAD_OPTION, _explain(error, engine.Options, given, "option"))) from None
 
 
 def settings_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
@@ -113,16 +112,13 @@ def settings_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:
     try:
         return msgspec.convert(passed, engine.Settings)
     except msgspec.ValidationError as error:
-        raise LoadError(explain(error, engine.Settings, passed, "engine setting")) from None
+        raise LoadError(_explain(error, engine.Settings, passed, "engine setting")) from None
 
 
-def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], given: dict[str, Any], what: str) -> str:
-    """msgspec's message with the name of the field, what was found, and the nearest known name."""
-    said, _, place = str(error).partition(" - at `$")
-    path = place.strip("`").lstrip(".")
-    if unknown := re.search(r"unknown field `(.+)`", said):
-        known = [field.name for field in msgspec.structs.fields(kind)] if not path else []
-        where = f" in {path}" if path else ""
-        return f"unknown {what} {unknown[1]!r}{where}{did_you_mean(unknown[1], known)}"
-    found = f", got {given[path]!r}" if path in given else ""
-    return f"{what} {path}: {said[:1].lower()}{said[1:]}{found}"
+def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], given: dict[str, Any], what: str) -> str:
+    mistake = mistakes.find(error, given, kind)
+    if mistake.said:
+        return f"{what} {mistake.path}: {mistake.said}{mistake.hint}"
+    *outer, unknown = mistake.keys
+    where = f" in {'.'.join(outer)}" if outer else ""
+    return f"unknown {what} {unknown!r}{where}{mistake.hint}"

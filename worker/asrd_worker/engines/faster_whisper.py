@@ -109,6 +109,8 @@ class FasterWhisper(Engine):
             found.append(f"the model knows English only; language {options.language!r} was ignored")
         if options.task == "translate":
             found.append("the model knows English only; it transcribed instead of translating")
+        if options.multilingual:
+            found.append("the model knows English only; multilingual was ignored")
         return found
 
 

@@ -1,0 +1,187 @@
+"""The control socket: how the daemon is, and what it shall do."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from asrd_protocol.messages.base import Answer, Message, PoolName, Refused
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+class Health(Message, frozen=True, kw_only=True):
+    """May work be sent?"""
+
+
+class Stats(Message, frozen=True, kw_only=True):
+    """Counters since the daemon started."""
+
+
+class Workers(Message, frozen=True, kw_only=True):
+    """Every seat with its worker."""
+
+
+class Jobs(Message, frozen=True, kw_only=True):
+    """The jobs that are known: queued, running and ended ones that are not released."""
+
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class Pools(Message, frozen=True, kw_only=True):
+    """Every pool with its configuration."""
+
+
+class Recycle(Message, frozen=True, kw_only=True):
+    """Replace healthy workers, one after the other, each by one that is warm before."""
+
+    pool: PoolName | None = None
+    """All pools otherwise."""
+    seat: Annotated[str, Meta(max_length=64)] | None = None
+    """Only this worker."""
+
+
+class Drain(Message, frozen=True, kw_only=True):
+    """Refuse new jobs and finish the accepted ones; ``resume`` takes it back."""
+
+    resume: bool = False
+
+
+class Stop(Message, frozen=True, kw_only=True):
+    """Drain, then exit; ``now`` gives up what is running."""
+
+    now: bool = False
+
+
+ControlQuestion = Health | Stats | Workers | Jobs | Pools | Recycle | Drain | Stop
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+Status = Literal["ready", "starting", "degraded", "draining", "unavailable"]
+
+
+class HealthReport(Answer, frozen=True, kw_only=True):
+    """``ready`` and ``degraded`` take work, the others do not."""
+
+    status: Status
+    reason: str
+    pools: dict[str, Status] = {}
+    version: str = ""
+    pid: int = 0
+    uptime_s: float = 0.0
+    max_body: int = 0
+    """The largest body in bytes that this daemon takes."""
+
+
+class WorkerCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many workers are warm, and how many there shall be."""
+
+    ready: int = 0
+    total: int = 0
+
+
+class JobCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs by state; the last three since the daemon started."""
+
+    queued: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class StatsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """Counters since the daemon started; scripts rely on the names."""
+
+    jobs: JobCount
+    workers: WorkerCount
+    recycles: dict[str, int]
+    """Healthy workers replaced, by reason."""
+    deaths: dict[str, int]
+    """Workers lost, by reason: ``SIGKILL``, ``exit 3``, ``busy deadline``, ..."""
+    retries: int = 0
+    """Steps that were tried again on another worker."""
+    refused: dict[str, int] = {}
+    """Questions refused, by fault code."""
+    audio_s: float = 0.0
+    """Seconds of audio in completed jobs."""
+    least_ready: dict[str, int] = {}
+    """The smallest number of warm workers of each pool since it was first fully staffed."""
+    loop_lag_ms: float = 0.0
+    """The longest time the supervisor's loop was held up within the last minute."""
+    uptime_s: float = 0.0
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One seat and the worker in it."""
+
+    seat: str
+    pool: str
+    slot: int
+    generation: int
+    pid: int | None
+    state: str
+    jobs_done: int
+    uptime_s: float
+    rss_bytes: int | None
+    vram_bytes: int | None
+    """None where it is not known."""
+    job: str | None = None
+    """What the worker is doing."""
+    last_fault: str = ""
+    """Why the seat has no healthy worker."""
+
+
+class WorkersReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """All seats of all pools, those of no worker included."""
+
+    workers: list[WorkerReport]
+
+
+class JobReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One job in a list."""
+
+    job: str
+    pool: str
+    state: Literal["queued", "running", "completed", "failed", "cancelled"]
+    age_s: float
+    attempts: int = 0
+    seat: str = ""
+    done: float = 0.0
+    """Seconds of audio decoded so far."""
+    duration: float = 0.0
+
+
+class JobsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """Jobs, newest first."""
+
+    jobs: list[JobReport]
+
+
+class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool: what it runs."""
+
+    name: str
+    engine: str
+    model: str
+    device: str
+    compute_type: str
+    workers: int
+    queued: int
+    status: Status
+    default: bool = False
+
+
+class PoolsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """All pools."""
+
+    pools: list[PoolReport]
+
+
+class Done(Answer, frozen=True, kw_only=True):
+    """The command was taken; what it causes shows in ``workers``, ``health`` and the events."""
+
+    message: str = ""
+
+
+ControlAnswer = HealthReport | StatsReport | WorkersReport | JobsReport | PoolsReport | Done | Refused

@@ -1,0 +1,140 @@
+"""The jobs socket: audio in, transcripts out."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from asrd_protocol.faults import Fault
+from asrd_protocol.messages.base import Answer, JobId, Message, PoolName, Refused, Seconds
+from asrd_protocol.model import Run
+
+Scalar = bool | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | float | str | None
+Item = Scalar | list[Scalar] | dict[str, Scalar]
+OptionValue = Scalar | list[Item] | dict[str, Item]
+"""As wide and as deep as engines need and no more: whatever is taken here can be written to a worker in msgpack."""
+
+# --- the audio of a job -----------------------------------------------------------------------------------------------
+
+
+class MediaFile(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="kind", forbid_unknown_fields=True):
+    """The body is a media file: any container and codec on the daemon's white-list."""
+
+    name: Annotated[str, Meta(max_length=255)] = ""
+    """Shown in messages; never opened."""
+
+
+class Pcm(msgspec.Struct, frozen=True, kw_only=True, tag="pcm", tag_field="kind", forbid_unknown_fields=True):
+    """The body is raw mono samples, little-endian: float32 in -1..1, or int16."""
+
+    dtype: Literal["float32", "int16"] = "float32"
+    rate: Annotated[int, Meta(ge=4_000, le=384_000)] = 16_000
+
+
+Audio = MediaFile | Pcm
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """Transcribe the body. Answered by ``accepted``, ``progress`` and ``segment``, then ``completed`` or ``failed``."""
+
+    job: JobId | None = None
+    """The caller's own id, so that a repeated submit is the same job. The daemon makes one up otherwise."""
+    pool: PoolName | None = None
+    """Which pool; the daemon's default pool otherwise."""
+    audio: Audio = MediaFile()
+    options: dict[Annotated[str, Meta(max_length=64)], OptionValue] = {}
+    """Options of the pool's engine, e.g. ``{"language": "en", "beam_size": 5}``; checked by the engine itself."""
+    reply: Literal["stream", "final", "accepted"] = "stream"
+    """Which answers to send: all of them, only the last, or only ``accepted``. A REQ socket gets one in any case."""
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """Stop a job: a queued one at once, a running one at its next segment, by force after a grace of 2 s."""
+
+    job: JobId
+
+
+class Fetch(Message, frozen=True, kw_only=True):
+    """The state of a job now: ``pending``, ``completed`` or ``failed``."""
+
+    job: JobId
+
+
+class Wait(Message, frozen=True, kw_only=True):
+    """As ``fetch``, but held back until the job has ended or ``timeout`` seconds are over (then ``pending``)."""
+
+    job: JobId
+    timeout: Seconds = 60.0
+    stream: bool = False
+    """Send ``progress`` and ``segment`` of the running job too (not to a REQ socket)."""
+
+
+class Release(Message, frozen=True, kw_only=True):
+    """The result has arrived: the daemon may forget it."""
+
+    job: JobId
+
+
+JobQuestion = Submit | Cancel | Fetch | Wait | Release
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class Accepted(Answer, frozen=True, kw_only=True):
+    """The job is stored and will end in exactly one of ``completed`` and ``failed``."""
+
+    job: str
+    ahead: int = 0
+    """Steps queued before it."""
+
+
+class Progress(Answer, frozen=True, kw_only=True):
+    """How far the decoding of a running job has come, in seconds of its audio."""
+
+    job: str
+    done: float
+    duration: float
+    """Seconds of audio in all."""
+
+
+class SegmentDecoded(Answer, frozen=True, kw_only=True, tag="segment"):
+    """One segment, as soon as it is decoded; the body is a :class:`~asrd_protocol.model.Segment` in JSON."""
+
+    job: str
+    index: int
+    """From 0; starts again from 0 when the job is tried on another worker (``attempt`` grows then)."""
+    attempt: int = 1
+
+
+class Completed(Answer, frozen=True, kw_only=True):
+    """The end of a job that went well; the body is a :class:`~asrd_protocol.model.Transcript` in JSON."""
+
+    job: str
+    run: Run
+
+
+class Failed(Answer, frozen=True, kw_only=True):
+    """The end of a job that has no result."""
+
+    job: str
+    fault: Fault
+    attempts: int = 0
+    seat: str = ""
+
+
+class Pending(Answer, frozen=True, kw_only=True):
+    """The job is known and has not ended."""
+
+    job: str
+    state: Literal["queued", "running"]
+
+
+class Released(Answer, frozen=True, kw_only=True):
+    """The result is forgotten."""
+
+    job: str
+
+
+JobAnswer = Accepted | Progress | SegmentDecoded | Completed | Failed | Refused | Pending | Released
