@@ -11,6 +11,12 @@ from support.daemon import Daemon, running
 SPEECH = Path(__file__).parent / "data" / "librivox"
 
 
+@pytest.fixture(autouse=True)
+def private_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is told no state directory must not find the user's own."""
+    monkeypatch.setenv("ASRD_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Daemon]]:
     """Starts daemons; each is stopped, and checked for leftovers, when the test ends."""

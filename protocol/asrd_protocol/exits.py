@@ -15,6 +15,8 @@ class Exit(IntEnum):
     """EX_UNAVAILABLE: every worker is lost and cannot be started again."""
     SOFTWARE = 70
     """EX_SOFTWARE: a defect; a traceback is in the log."""
+    IO = 74
+    """EX_IOERR: the journal could not be written; nothing is accepted that is not stored."""
     TEMPFAIL = 75
     """EX_TEMPFAIL: another daemon holds the sockets."""
     CONFIG = 78

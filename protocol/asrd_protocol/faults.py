@@ -1,7 +1,7 @@
 """Why a job has no result: a code with a blame.
 
 The blame decides everything that follows: whether the step is tried again, whether the worker is replaced, which exit
-code or HTTP status a caller sees and how loud the log line is. So the table below is the only place that knows it.
+code or HTTP status a caller sees. So the tables below are the only place that knows it.
 """
 
 from enum import StrEnum
@@ -23,6 +23,17 @@ class Blame(StrEnum):
     """A defect in asrd."""
 
 
+class Severity(StrEnum):
+    """How much an operator has to care."""
+
+    INFO = "info"
+    """Callers do that; nothing has to be done."""
+    WARNING = "warning"
+    """It heals by itself, or by a repeat; worth a look when it happens often."""
+    ERROR = "error"
+    """Somebody has to look."""
+
+
 class Code(StrEnum):
     """Every fault that asrd reports, by the name that stands on the wire."""
 
@@ -40,13 +51,20 @@ class Code(StrEnum):
     NO_AUDIO = "no_audio"
     NO_AUDIO_STREAM = "no_audio_stream"
     AUDIO_TOO_LONG = "audio_too_long"
+    INPUT_MISSING = "input_missing"
+    INPUT_CHANGED = "input_changed"
+    NOT_ALLOWED = "not_allowed"
     CANCELLED = "cancelled"
+    DEADLINE = "deadline"
     POISON = "poison"
     WORKER_DIED = "worker_died"
     WORKER_HUNG = "worker_hung"
     ENGINE_ERROR = "engine_error"
     OUT_OF_MEMORY = "out_of_memory"
     OVERLOADED = "overloaded"
+    QUOTA = "quota"
+    INSUFFICIENT_STORAGE = "insufficient_storage"
+    STORAGE_FAILED = "storage_failed"
     DRAINING = "draining"
     SHUTTING_DOWN = "shutting_down"
     ENGINE_UNAVAILABLE = "engine_unavailable"
@@ -69,19 +87,40 @@ BLAME: dict[Code, Blame] = {
     Code.NO_AUDIO: Blame.CALLER,
     Code.NO_AUDIO_STREAM: Blame.CALLER,
     Code.AUDIO_TOO_LONG: Blame.CALLER,
+    Code.INPUT_MISSING: Blame.CALLER,
+    Code.INPUT_CHANGED: Blame.CALLER,
+    Code.NOT_ALLOWED: Blame.CALLER,
     Code.CANCELLED: Blame.CALLER,
+    Code.DEADLINE: Blame.HOST,
     Code.POISON: Blame.CALLER,
     Code.WORKER_DIED: Blame.WORKER,
     Code.WORKER_HUNG: Blame.WORKER,
     Code.ENGINE_ERROR: Blame.WORKER,
     Code.OUT_OF_MEMORY: Blame.HOST,
     Code.OVERLOADED: Blame.HOST,
+    Code.QUOTA: Blame.HOST,
+    Code.INSUFFICIENT_STORAGE: Blame.HOST,
+    Code.STORAGE_FAILED: Blame.HOST,
     Code.DRAINING: Blame.HOST,
     Code.SHUTTING_DOWN: Blame.HOST,
     Code.ENGINE_UNAVAILABLE: Blame.HOST,
     Code.MODEL_UNAVAILABLE: Blame.HOST,
     Code.INTERNAL: Blame.US,
 }
+
+
+_SEVERITY = {
+    Blame.CALLER: Severity.INFO,
+    Blame.WORKER: Severity.WARNING,
+    Blame.HOST: Severity.WARNING,
+    Blame.US: Severity.ERROR,
+}
+_GRAVE = (Code.POISON, Code.STORAGE_FAILED, Code.INSUFFICIENT_STORAGE, Code.ENGINE_UNAVAILABLE, Code.MODEL_UNAVAILABLE)
+
+
+def severity_of(code: Code) -> Severity:
+    """How much an operator has to care."""
+    return Severity.ERROR if code in _GRAVE else _SEVERITY[BLAME[code]]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,12 +130,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     blame: Blame
     message: str
     """One sentence that names the thing and, where there is one, the way out."""
+    severity: Severity = Severity.INFO
     retry: bool = False
     """Whether the same question may succeed later."""
     retry_after: float | None = None
     """Seconds after which a repeat is worth while."""
     context: dict[str, Any] = {}
-    """Evidence: seat, signal or exit code, last progress, tail of the worker's log."""
+    """Evidence: seat, signal or exit code, last progress, tail of the worker's log with the stack of a hung one."""
 
     @classmethod
     def of(cls, code: Code, message: str, *, retry_after: float | None = None, **context: Any) -> "Fault":
@@ -106,6 +146,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             code=code,
             blame=blame,
             message=message,
+            severity=severity_of(code),
             retry=blame is not Blame.CALLER,
             retry_after=retry_after,
             context=context,

@@ -29,7 +29,7 @@ class Load(_Message, frozen=True):
 
 
 class RunStep(_Message, frozen=True):
-    """Do one step; the body is its audio."""
+    """Do one step. Its audio is an open file, which comes by the worker's other socket, before this message."""
 
     attempt: int
     audio: Audio

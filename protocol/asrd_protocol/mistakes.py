@@ -32,7 +32,8 @@ def find(error: msgspec.ValidationError, data: Any, kind: Any) -> Mistake:
         kind = _field_type(kind, key)
         data = data.get(key) if isinstance(data, dict) else None
     if unknown := re.search(r"unknown field `(.+)`", said, re.DOTALL):
-        known = [field.name for field in msgspec.structs.fields(kind)] if kind else []
+        table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        known = [field.name for field in msgspec.structs.fields(kind)] if table else []
         return Mistake([*keys, unknown[1]], "", did_you_mean(unknown[1], known))
     said = said.split(", got ")[0].replace("`object`", "a table")
     hint = ""
@@ -60,4 +61,6 @@ def _field_type(kind: Any, key: str) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return None
     found = next((f.type for f in msgspec.structs.fields(kind) if f.name == key), None)
+    if type(None) in get_args(found):  # a table that need not be given
+        return get_args(found)[0]
     return get_args(found)[0] if get_origin(found) is Annotated else found

@@ -14,6 +14,7 @@ from asrd_supervisor import sizing
 from asrd_supervisor.config import Config, ConfigError, decode, load
 from asrd_supervisor.ground import Ground, GroundError, Taken
 from asrd_supervisor.janitor import Janitor
+from asrd_supervisor.journal.store import InUse, JournalError
 
 
 class UsageError(Exception):
@@ -26,12 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = configure(options)
         if options.command == "serve":
-            return _serve(config, Addresses(_directory(options.runtime_dir)))
+            return _serve(config, Addresses(_directory(options.runtime_dir)), options)
         return _show(config) if options.what == "show" else _check(config)
     except ConfigError as error:
         return _complain(str(error), Exit.CONFIG)
-    except Taken as error:
+    except (Taken, InUse) as error:
         return _complain(str(error), Exit.TEMPFAIL)
+    except JournalError as error:
+        return _complain(str(error), Exit.CONFIG)
     except (GroundError, UsageError) as error:
         return _complain(str(error), Exit.USAGE)
 
@@ -53,7 +56,9 @@ def configure(options: argparse.Namespace) -> Config:
         changes.setdefault("model", "")
     pool = msgspec.structs.replace(config.pools[name], **_checked(changes, config.pools[name].recycle))
     log = msgspec.structs.replace(config.log, **({"format": options.log_format} if options.log_format else {}))
-    return sizing.resolve(msgspec.structs.replace(config, pools={**config.pools, name: pool}, log=log))
+    kept = {"durability": options.durability} if options.durability else {}
+    journal = msgspec.structs.replace(config.journal, **kept)
+    return sizing.resolve(msgspec.structs.replace(config, pools={**config.pools, name: pool}, log=log, journal=journal))
 
 
 def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]:
@@ -74,28 +79,39 @@ def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]
     return checked
 
 
-def _serve(config: Config, addresses: Addresses) -> int:
+def _serve(config: Config, addresses: Addresses, options: argparse.Namespace) -> int:
     ground = Ground(addresses)
     janitor = Janitor(ground, addresses)
+    state = Path(options.state_dir).absolute() if options.state_dir else state_dir()
     try:
-        return _run(config, addresses)
+        return _run(config, addresses, state, accept_empty=options.accept_empty_journal)
     finally:
         ground.leave()
         janitor.dismiss()
 
 
-def _run(config: Config, addresses: Addresses) -> int:
+def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: bool) -> int:
     """Everything large is imported here, after the janitor has split off."""
     import structlog
     import uvloop
     import zmq
 
+    from asrd_supervisor.curve import Keys, KeysError
     from asrd_supervisor.daemon import Daemon
+    from asrd_supervisor.ground import allow_connections
     from asrd_supervisor.report.log import configure as configure_log
+    from asrd_supervisor.storage import Storage
     from asrd_supervisor.systemd import Notifier
 
+    try:
+        keys = Keys.load(config.listen.keys) if config.listen.jobs or config.listen.control else None
+    except KeysError as error:
+        raise ConfigError(str(error)) from None
+    allow_connections()
+    storage = Storage(state, config.journal, accept_empty=accept_empty)
+
     async def serve() -> Exit:
-        return await Daemon(config, addresses, Notifier.from_environ(os.environ)).run()
+        return await Daemon(config, addresses, Notifier.from_environ(os.environ), storage, keys).run()
 
     writer = configure_log(config.log.format, config.log.level)
     for warning in sizing.warnings(config):
@@ -106,6 +122,7 @@ def _run(config: Config, addresses: Addresses) -> int:
         raise GroundError(f"cannot open the sockets in {addresses.directory}: {error}") from None
     finally:
         writer.close()
+        storage.close()
 
 
 def _show(config: Config) -> int:
@@ -164,6 +181,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-jobs", type=int, metavar="N", help="recycle a worker after N jobs; 0 never")
     add("--runtime-dir", metavar="DIR", help="where the sockets are")
     add("--state-dir", metavar="DIR", help=f"where what must survive is kept (default {state_dir()})")
+    add(
+        "--accept-empty-journal",
+        action="store_true",
+        help="when the journal is damaged, move it aside and begin with an empty one",
+    )
+    add("--durability", choices=["full", "process", "none"], help="what an accepted job survives (default full)")
     add("--log-format", choices=["auto", "console", "json", "journal"])
 
 

@@ -8,10 +8,10 @@ import zmq
 
 from asrd_protocol import VERSION, link
 from asrd_protocol.codec import UNDECODABLE
+from asrd_protocol.messages import Submit
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.sockets import Limits, Parcel, Router
-from asrd_supervisor.spool import Audio
 
 MAX_FRAME = 256 << 20
 """Bytes of a transcript. The transcript of a day of speech is some 10 MB."""
@@ -44,9 +44,9 @@ class Backend:
         """Tell a worker which engine to load."""
         self._send(seat, self._loads[seat.pool])
 
-    def run(self, seat: Seat, attempt: int, audio: Audio) -> None:
-        """Give a worker a step."""
-        self._send(seat, link.RunStep(attempt, audio.submit.audio, audio.submit.options), audio.body)
+    def run(self, seat: Seat, attempt: int, submit: Submit) -> None:
+        """Give a worker a step; the audio has been handed over as an open file."""
+        self._send(seat, link.RunStep(attempt, submit.audio, submit.options))
 
     def cancel(self, seat: Seat, attempt: int) -> None:
         """Ask a worker to give its step up."""
@@ -56,9 +56,9 @@ class Backend:
         """Ask a worker to leave."""
         self._send(seat, link.StopWorker())
 
-    def _send(self, seat: Seat, message: link.ToWorker, *body: "bytes | zmq.Frame") -> None:
+    def _send(self, seat: Seat, message: link.ToWorker) -> None:
         # An unreachable worker needs no handling here: its exit, or the deadline of its state, is on the way.
-        self._router.send(str(seat).encode(), [_encode(message), *body])
+        self._router.send(str(seat).encode(), [_encode(message)])
 
     # --- from workers -------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,8 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     recycle: RecyclePolicy = RecyclePolicy()
     deadlines: Deadlines = Deadlines()
     restarts: RestartPolicy = RestartPolicy()
+    retries: RetryPolicy | None = None
+    """How often a job of this pool is tried; as in the table ``retries`` of the whole daemon if it is not given."""
 
 
 class AudioLimits(_Table, frozen=True, kw_only=True):
@@ -87,15 +89,46 @@ class AudioLimits(_Table, frozen=True, kw_only=True):
     """The largest body in bytes."""
 
 
-class ResultPolicy(_Table, frozen=True, kw_only=True):
-    """How long the result of a job can be fetched when nobody releases it. Kept in memory by this release."""
+class JournalConfig(_Table, frozen=True, kw_only=True):
+    """Where jobs are kept that the daemon has accepted, and how well."""
 
-    keep: Duration = Duration(24 * 3600)
-    """How long at most."""
-    max_jobs: Annotated[int, Meta(ge=1)] = 10_000
-    """How many at most; the oldest go first."""
-    max_bytes: Size = Size(256 << 20)
-    """Their transcripts in all; the oldest go first."""
+    durability: Literal["full", "process", "none"] = "full"
+    """What an accepted job survives. ``full``: the death of the host. ``process``: the death of the daemon; no write
+    waits for the disk. ``none``: nothing; whatever has not ended when the daemon leaves fails."""
+    ballast: Size = Size(16 << 20)
+    """Bytes of disk that are held back, so that jobs can still end when the disk is full."""
+
+
+class ResultPolicy(_Table, frozen=True, kw_only=True):
+    """How long the result of a job can be fetched when nobody releases it."""
+
+    ttl: PositiveDuration = PositiveDuration(24 * 3600)
+    """How long after its end a job is known. Until then nothing takes its result away but a release."""
+    max_bytes: PositiveSize = PositiveSize(1 << 30)
+    """Their transcripts in all. When there are more, new jobs are refused until some are released or have expired."""
+
+
+class ListenConfig(_Table, frozen=True, kw_only=True):
+    """Sockets for other hosts, beside those in the runtime directory. Only clients whose key is known get in."""
+
+    jobs: Annotated[str, Meta(pattern=r"^(tcp://.+:[0-9]+)?$")] = ""
+    """Where jobs are taken, as in ``tcp://0.0.0.0:7788``."""
+    control: Annotated[str, Meta(pattern=r"^(tcp://.+:[0-9]+)?$")] = ""
+    """Where questions and commands of operators are taken."""
+    keys: str = ""
+    """The directory of the keys: ``server.key_secret``, and ``clients/`` with the public key of each client."""
+
+
+class AccessConfig(_Table, frozen=True, kw_only=True):
+    """Who may use the sockets, besides root and the daemon's own user. Both empty: whoever can open them."""
+
+    uids: list[Annotated[int, Meta(ge=0)]] = []
+    """Users of the host, by number."""
+    gids: list[Annotated[int, Meta(ge=0)]] = []
+    """Groups of the host, by number; a user's supplementary groups count."""
+    allowed_roots: list[str] = msgspec.field(default_factory=lambda: ["/"])
+    """Directories beneath which jobs may name their audio by path. The caller must have the right to read the file, in
+    any case; empty: no job may name a path."""
 
 
 class LogConfig(_Table, frozen=True, kw_only=True):
@@ -117,7 +150,10 @@ class Config(_Table, frozen=True, kw_only=True):
     queue: QueuePolicy = QueuePolicy()
     retries: RetryPolicy = RetryPolicy()
     audio: AudioLimits = AudioLimits()
+    journal: JournalConfig = JournalConfig()
     results: ResultPolicy = ResultPolicy()
+    access: AccessConfig = AccessConfig()
+    listen: ListenConfig = ListenConfig()
     log: LogConfig = LogConfig()
     drain_timeout: Duration = Duration(60)
     """How long a stop waits for accepted jobs."""

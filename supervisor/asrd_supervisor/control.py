@@ -14,9 +14,11 @@ from asrd_supervisor.config import Config
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.supervisor import Supervisor
+from asrd_supervisor.curve import Keys
+from asrd_supervisor.ledger import Ledger
+from asrd_supervisor.peers import Access, Peer
 from asrd_supervisor.report import snapshot
 from asrd_supervisor.sockets import Limits, Parcel, Router
-from asrd_supervisor.spool import Spool
 
 
 class Control:
@@ -29,60 +31,84 @@ class Control:
         address: str,
         core: Supervisor,
         config: Config,
-        spool: Spool,
+        ledger: Ledger,
+        access: Access,
         post: Callable[[ev.Event], None],
         pid_of: Callable[[Seat], int | None],
     ) -> None:
         self._core = core
         self._config = config
-        self._spool = spool
+        self._ledger = ledger
+        self._access = access
         self._post = post
         self._pid_of = pid_of
         self._started = time.monotonic()
         self._codec: Codec[msg.ControlQuestion] = Codec(msg.ControlQuestion)
         self.loop_lag = 0.0
         """Seconds; kept up by the daemon's tick."""
-        self._router = Router(context, loop, address, self._on_parcel, Limits(max_frame=2 * MAX_HEADER))
+        self._context = context
+        self._loop = loop
+        self._routers: list[Router] = []
+        self.listen(address, None)
+
+    def lost(self) -> bool:
+        """Whether somebody has taken our place."""
+        return any(router.lost() for router in self._routers)
 
     def close(self) -> None:
         """Stop listening; last answers get half a second to leave."""
-        self._router.close(linger_ms=500)
+        for router in self._routers:
+            router.close(linger_ms=500)
 
-    def _on_parcel(self, parcel: Parcel) -> None:
+    def listen(self, address: str, keys: Keys | None) -> None:
+        """Answer on one more socket."""
+
+        def on_parcel(parcel: Parcel) -> None:
+            self._on_parcel(router, parcel)
+
+        router = Router(self._context, self._loop, address, on_parcel, Limits(2 * MAX_HEADER, identify=True), keys)
+        self._routers.append(router)
+
+    def _on_parcel(self, router: Router, parcel: Parcel) -> None:
         encoding, ref = Encoding.of(parcel.header), ""
         answer: msg.ControlAnswer
         try:
             question = self._codec.decode(parcel.header)
             ref = question.ref
-            answer = self._refuse_body(parcel) or self._answer(question)
+            answer = self._refused(parcel) or self._answer(question, parcel.peer)
         except Unreadable as error:
             answer, ref = msg.Refused(fault=error.fault), error.ref
         header = encode(msgspec.structs.replace(answer, ref=ref), encoding)
-        self._router.send(parcel.identity, [header], delimiter=parcel.delimiter)
+        router.send(parcel.identity, [header], delimiter=parcel.delimiter)
 
-    @staticmethod
-    def _refuse_body(parcel: Parcel) -> msg.Refused | None:
+    def _refused(self, parcel: Parcel) -> msg.Refused | None:
+        if fault := self._access.objection(parcel.peer):
+            return msg.Refused(fault=fault)
         extra = parcel.surplus + (parcel.body is not None)
         if not extra:
             return None
         said = f"a question on the control socket is one frame; this one has {extra} more"
         return msg.Refused(fault=Fault.of(Code.TOO_MANY_FRAMES, said))
 
-    def _answer(self, question: msg.ControlQuestion) -> msg.ControlAnswer:
+    def _answer(self, question: msg.ControlQuestion, peer: Peer) -> msg.ControlAnswer:
         now = time.monotonic()
         match question:
             case msg.Health():
                 return snapshot.health(self._core, now - self._started, int(self._config.audio.max_body))
             case msg.Stats():
-                return snapshot.stats(self._core, now - self._started, self.loop_lag)
+                return snapshot.stats(self._core, self._ledger, now - self._started, self.loop_lag)
             case msg.Workers():
                 return snapshot.workers(self._core, now, self._pid_of)
-            case msg.Jobs(limit=limit):
-                return snapshot.jobs(self._core, now, self._spool.reports, limit)
+            case msg.Jobs():
+                return snapshot.jobs(self._core, self._ledger, now, question, lambda job: self._sees(peer, job))
             case msg.Pools():
                 return snapshot.pools(self._core, self._config)
             case _:
                 return self._command(question)
+
+    def _sees(self, peer: Peer, job: str) -> bool:
+        record = self._ledger.find(job)
+        return peer.trusted or (record is not None and record.owner == peer.owner)
 
     def _command(self, command: msg.Recycle | msg.Drain | msg.Stop) -> msg.Done | msg.Refused:
         match command:
@@ -93,7 +119,8 @@ class Control:
                 return msg.Done(message="new jobs are taken again" if resume else "new jobs are refused")
             case msg.Stop(now=now):
                 self._post(ev.StopRequested(now))
-                return msg.Done(message="stopping at once" if now else "finishing accepted jobs, then stopping")
+                kept = "; what waits is kept" if self._core.durable else " and what waits"
+                return msg.Done(message="stopping at once" if now else f"finishing what runs{kept}, then stopping")
 
     def _recycle(self, command: msg.Recycle) -> msg.Done | msg.Refused:
         pools = self._core.pools

@@ -1,9 +1,11 @@
 """The daemon: makes the parts, connects them, and runs until the core says leave."""
 
 import asyncio
+import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,52 +16,102 @@ from asrd_protocol import link
 from asrd_protocol import messages as msg
 from asrd_protocol.addresses import Addresses
 from asrd_protocol.exits import Exit
+from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sizing
 from asrd_supervisor.backend import Backend
 from asrd_supervisor.config import Config
 from asrd_supervisor.control import Control
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.supervisor import Supervisor
+from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
-from asrd_supervisor.frontend import Frontend
+from asrd_supervisor.frontend import Frontend, Rules
 from asrd_supervisor.launcher import Launcher, LaunchSpec
+from asrd_supervisor.ledger import Ended
+from asrd_supervisor.named_files import InputFault, NamedFiles
 from asrd_supervisor.owner import Owner
+from asrd_supervisor.peers import Access
 from asrd_supervisor.pulse import Pulse
 from asrd_supervisor.report.publish import Publisher
 from asrd_supervisor.report.snapshot import job_report
-from asrd_supervisor.spool import Spool
+from asrd_supervisor.sockets import Limits, Parcel, Router
+from asrd_supervisor.sources import Named, Spooled
+from asrd_supervisor.storage import Storage
 from asrd_supervisor.systemd import Notifier
 from asrd_supervisor.timers import Timers
 
 _log = structlog.get_logger("asrd")
 
+EXPIRY_S = 30.0
+"""Seconds between two looks for results that have had their time."""
+
+LOOK_S = 5.0
+"""Seconds between two looks whether our sockets are still where clients find them."""
+
+INBOX = 16
+"""Messages of one client that libzmq takes before we do: each can have a whole body of audio."""
+
+
+_END: dict[Code, msg.JobState] = {Code.CANCELLED: "cancelled", Code.POISON: "quarantined"}
+
 
 class Daemon:
     """Everything that lives as long as the daemon does. Runs on one thread."""
 
-    def __init__(self, config: Config, addresses: Addresses, notifier: Notifier) -> None:
+    def __init__(
+        self, config: Config, addresses: Addresses, notifier: Notifier, storage: Storage, keys: Keys | None
+    ) -> None:
         loop = self._loop = asyncio.get_running_loop()
+        self._config = config
         self._addresses = addresses
+        self._storage = storage
+        self._evicted = False
         self._gone: asyncio.Future[Exit] = loop.create_future()
         core = self._core = Supervisor(sizing.policy(config), random.Random())
         self._owner = Owner(core, time.monotonic, self._perform, self._on_broken_core)
         post = self._owner.post
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._spool = Spool(config.results)
+        self._ledger = storage.ledger(loop, post, self._on_broken_storage)
         self._publisher = Publisher(self._context, loop, addresses.events)
         self._timers = Timers(loop, post)
         specs = {n: LaunchSpec(p.python, worker_environment(p)) for n, p in config.pools.items()}
         self._launcher = Launcher(loop, addresses.workers, specs, post)
         loads = {n: link.Load(p.engine, sizing.settings(p), float(config.audio.max_s)) for n, p in config.pools.items()}
         self._backend = Backend(self._context, loop, addresses.workers, loads, post)
+        access = Access(config.access.uids, config.access.gids)
         self._control = Control(
-            self._context, loop, addresses.control, core, config, self._spool, post, self._launcher.pid
+            self._context, loop, addresses.control, core, config, self._ledger, access, post, self._launcher.pid
         )
-        self._frontend = Frontend(
-            self._context, loop, addresses.jobs, self._spool, config.audio.max_body, post, self._state_of
-        )
-        self._pulse = Pulse(loop, core, self._control, notifier)
+        self._files = NamedFiles(config.access.allowed_roots)
+        rules = Rules(config.audio.max_body, config.results.max_bytes)
+        self._frontend = Frontend(loop, core, self._ledger, self._files, access, rules, post)
+        self._gate: Gate | None = None
+        self._listen(keys)
+        self._ledger.relieved = self._frontend.relieve
+        self._pulse = Pulse(loop, core, self._ledger, self._control, notifier)
+
+    def _listen(self, keys: Keys | None) -> None:
+        """On the sockets in the runtime directory, and for other hosts if that is wanted."""
+        routers = [self._jobs_socket(self._addresses.jobs)]
+        wanted = self._config.listen
+        if keys:
+            self._gate = Gate(self._context, keys)
+            if wanted.jobs:
+                routers.append(self._jobs_socket(wanted.jobs, keys))
+            if wanted.control:
+                self._control.listen(wanted.control, keys)
+        self._frontend.listen(routers)
+
+    def _jobs_socket(self, address: str, keys: Keys | None = None) -> Router:
+        def on_parcel(parcel: Parcel) -> None:
+            self._frontend.on_parcel(router, parcel)
+
+        # Twice what is allowed still comes in and gets an answer; libzmq cuts off what is longer.
+        limits = Limits(2 * self._config.audio.max_body, inbox=INBOX, identify=True)
+        router = Router(self._context, self._loop, address, on_parcel, limits, keys)
+        return router
 
     async def run(self) -> Exit:
         """Serve until the core says leave; the exit code is its."""
@@ -70,14 +122,48 @@ class Daemon:
         _log.info("serving", directory=str(self._addresses.directory), pools=list(self._core.pools))
         self._pulse.start()
         self._owner.start()
+        self._recover()
         try:
             return await self._gone
         finally:
-            self._close()
+            await self._close()
+
+    def _recover(self) -> None:
+        """Go on with what the last daemon has accepted."""
+        recovered = self._ledger.recover(self._storage.standings)
+        if recovered:
+            _log.info("recovered", jobs=len(recovered))
+        for event in recovered:
+            self._owner.post(event)
+        self._expire()
+        self._look()
+
+    def _look(self) -> None:
+        """A daemon that nobody new can find serves nobody; the next one will be found, and knows all jobs."""
+        self._looking = self._loop.call_later(LOOK_S, self._look)
+        if not self._evicted and (self._frontend.lost() or self._control.lost()):
+            self._evicted = True
+            _log.error(
+                "the sockets were removed or replaced by somebody else", directory=str(self._addresses.directory)
+            )
+            self._owner.post(ev.StopRequested())
+
+    def _expire(self) -> None:
+        self._ledger.expire(self._config.results.ttl)
+        self._expiry = self._loop.call_later(EXPIRY_S, self._expire)
 
     def _on_broken_core(self, error: Exception) -> None:
         _log.error("defect in the core", exc_info=error)
         self._leave(Exit.SOFTWARE, "a defect in asrd; the traceback is in the log")
+
+    def _on_broken_storage(self, error: Exception) -> None:
+        """Nobody knows what is stored, so nothing more may be promised, and nothing be said to be done."""
+        _log.error("the journal cannot be written", error=str(error))
+        self._ledger.broken = True
+        fault = Fault.of(Code.STORAGE_FAILED, "the daemon cannot store jobs any more, and leaves", retry_after=10.0)
+        for job in [job.id for job in self._core.jobs.active.values() if job.state is JobState.STORING]:
+            self._owner.post(ev.JobUnstored(job, fault))
+        self._leave(Exit.IO, f"the journal cannot be written ({error}); what was accepted is safe")
 
     @staticmethod
     def _on_defect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -87,19 +173,20 @@ class Daemon:
         """The first signal drains, the second one hurries."""
         self._owner.post(ev.StopRequested(now=self._core.jobs.closing))
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         self._pulse.stop()
+        self._expiry.cancel()
+        self._looking.cancel()
         self._timers.close()
+        self._launcher.close()
+        await self._ledger.close()
         self._frontend.close()
         self._control.close()
-        self._launcher.close()
         self._backend.close()
         self._publisher.close()
+        if self._gate:
+            self._gate.close()
         self._context.term()
-
-    def _state_of(self, job: str) -> str | None:
-        found = self._core.jobs.active.get(job)
-        return str(found.state) if found else None
 
     # --- the core's actions -------------------------------------------------------------------------------------------
 
@@ -107,7 +194,7 @@ class Daemon:
         match action:
             case do.Announce(topic, fields):
                 self._publisher.announce(topic, fields)
-            case do.SetTimer():
+            case do.SetTimer() | do.SetAlarm():
                 self._timers.set(action)
             case do.Spawn() | do.SendLoad() | do.SendStep() | do.SendCancel() | do.SendStop() | do.Kill():
                 self._perform_on_worker(action)
@@ -124,27 +211,58 @@ class Daemon:
                 self._launcher.kill(seat, dump=dump)
             case do.SendLoad(seat):
                 self._backend.load(seat)
-            case do.SendStep(seat, attempt, job):
-                if audio := self._spool.audio(job):
-                    self._backend.run(seat, attempt, audio)
+            case do.SendStep():
+                self._send_step(action)
             case do.SendCancel(seat, attempt):
                 self._backend.cancel(seat, attempt)
             case do.SendStop(seat):
                 self._backend.stop(seat)
 
+    def _send_step(self, step: do.SendStep) -> None:
+        """Hand the audio over as an open file, then say what to do with it."""
+        record = self._ledger.find(step.job)
+        assert record
+        match record.source:
+            case Named() as named:  # somebody else's file system may take its time
+                future = self._loop.run_in_executor(None, self._files.reopen, named)
+                future.add_done_callback(lambda opened: self._hand_over(step, opened.result))
+            case Spooled() as spooled:
+                self._hand_over(step, partial(self._storage.spool.open, spooled))
+
+    def _hand_over(self, step: do.SendStep, opened: Callable[[], int]) -> None:
+        try:
+            fd = opened()
+        except InputFault as error:
+            self._owner.post(ev.StepFaulted(step.seat, step.attempt, error.fault))
+            return
+        except OSError as error:
+            fault = Fault.of(Code.STORAGE_FAILED, f"the stored audio cannot be opened ({error}); submit it again")
+            self._owner.post(ev.StepFaulted(step.seat, step.attempt, fault))
+            return
+        if record := self._ledger.find(step.job):
+            self._launcher.hand_over(step.seat, step.attempt, fd)
+            self._backend.run(step.seat, step.attempt, record.submit)
+        os.close(fd)
+
     def _perform_for_client(self, action: do.Action) -> None:
         match action:
             case do.Persist(job):
-                self._owner.post(ev.JobPersisted(job))
-            case do.Accept(job, ahead):
-                self._frontend.accept(job, ahead)
+                self._ledger.persist(job)
+            case do.PersistAttempt(job, seat, attempt, attempts, deaths):
+                stored = ev.AttemptPersisted(seat, attempt)
+                self._ledger.attempt(job, attempts, deaths, partial(self._owner.post, stored))
+            case do.PersistWait(job, attempts, deaths):
+                self._ledger.wait(job, attempts, deaths)
+            case do.Accept(job, ahead, eta):
+                self._frontend.accept(job, ahead, eta)
             case do.Refuse(job, fault):
                 self._frontend.refuse(job, fault)
             case do.Relay(job, done, duration, attempt, index, body):
                 if index is not None:
-                    self._frontend.relay(msg.SegmentDecoded(job=job, index=index, attempt=attempt), body)
-                self._frontend.relay(msg.Progress(job=job, done=done, duration=duration))
+                    self._frontend.relay_segment(job, attempt, index, body)
+                self._frontend.relay(job, done, duration)
             case do.Deliver() | do.Fail():
+                self._timers.forget(action.job.id)
                 self._settle(action)
 
     def _settle(self, action: do.Deliver | do.Fail) -> None:
@@ -157,10 +275,12 @@ class Daemon:
             case do.Fail(fault=fault):
                 body = None
                 answer = msg.Failed(job=job.id, fault=fault, attempts=job.step.attempts, seat=job.seat)
-                report = job_report(job, now, "cancelled" if fault.code == "cancelled" else "failed")
-        self._frontend.settle(self._spool.settle(answer, body, report))
+                report = job_report(job, now, _END.get(fault.code, "failed"), fault=fault)
+        self._ledger.settle(Ended(answer, body), report, self._frontend.settle)
 
     def _leave(self, code: Exit, message: str) -> None:
+        if self._evicted and code is Exit.OK:
+            code, message = Exit.TEMPFAIL, "the sockets were removed or replaced by somebody else"
         if code is not Exit.OK:
             _log.error("leaving", reason=message)
         if not self._gone.done():

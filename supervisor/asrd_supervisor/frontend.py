@@ -1,8 +1,9 @@
-"""The jobs socket: questions of clients become events, the ends of jobs become answers to whoever waits for them."""
+"""The jobs sockets: questions of clients become events, what becomes of jobs is told to whoever follows them."""
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import zmq
@@ -11,213 +12,294 @@ from asrd_protocol import messages as msg
 from asrd_protocol.codec import Codec, Encoding, Unreadable, encode
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.sockets import Limits, Parcel, Router
-from asrd_supervisor.spool import Ended, Spool
+from asrd_supervisor.core.supervisor import Supervisor
+from asrd_supervisor.followers import Body, Caller, Follower, Followers
+from asrd_supervisor.ledger import Ended, Ledger, Record, submitted
+from asrd_supervisor.named_files import InputFault, NamedFiles
+from asrd_supervisor.peers import Access
+from asrd_supervisor.report.snapshot import pending
+from asrd_supervisor.sockets import Parcel, Router
+from asrd_supervisor.sources import Named
+
+MAX_ASKED = 64 << 20
+"""Bytes of the submits themselves, options and all, of jobs that have not ended: these stay in memory."""
+
+MAX_STORING = 64 << 20
+"""Bytes of audio on their way to the disk; while there are more, clients have to wait."""
 
 
-class Peer(msgspec.Struct, frozen=True):
-    """Who asked, and how it wants its answers."""
+class Rules(msgspec.Struct, frozen=True):
+    """What a client may send, and how much is kept for all of them."""
 
-    identity: bytes
-    delimiter: bool
-    encoding: Encoding
-    ref: str = ""
-
-
-class Follower(msgspec.Struct):
-    """A peer that wants to hear of a job."""
-
-    peer: Peer
-    stream: bool
-    final: bool
-    timer: asyncio.TimerHandle | None = None
+    max_body: int
+    max_results: int
 
 
 class Frontend:
-    """One ROUTER socket. Who follows a job is known here; what becomes of it is decided in the core."""
+    """What becomes of a job is decided in the core; here it is only asked and told."""
 
     def __init__(
         self,
-        context: "zmq.Context[zmq.Socket[bytes]]",
         loop: asyncio.AbstractEventLoop,
-        address: str,
-        spool: Spool,
-        max_body: int,
+        core: Supervisor,
+        ledger: Ledger,
+        files: NamedFiles,
+        access: Access,
+        rules: Rules,
         post: Callable[[ev.Event], None],
-        state_of: Callable[[str], str | None],
     ) -> None:
         self._loop = loop
-        self._spool = spool
-        self._max_body = max_body
+        self._core = core
+        self._ledger = ledger
+        self._files = files
+        self._access = access
+        self._rules = rules
         self._post = post
-        self._state_of = state_of
         self._codec: Codec[msg.JobQuestion] = Codec(msg.JobQuestion)
-        self._followers: dict[str, list[Follower]] = {}
-        # Twice what is allowed still comes in and gets an answer; libzmq cuts off what is longer.
-        self._router = Router(context, loop, address, self._on_parcel, Limits(max_frame=2 * max_body))
+        self._routers: list[Router] = []
+        self._followers = Followers(loop, self._send)
+
+    def listen(self, routers: Sequence[Router]) -> None:
+        """Answer on these sockets; their parcels come to :meth:`on_parcel`."""
+        self._routers = list(routers)
+
+    def lost(self) -> bool:
+        """Whether somebody has taken our place."""
+        return any(router.lost() for router in self._routers)
 
     def close(self) -> None:
         """Stop listening; last answers get a second to leave."""
-        self._router.close(linger_ms=1_000)
+        for router in self._routers:
+            router.close(linger_ms=1_000)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
-    def _on_parcel(self, parcel: Parcel) -> None:
-        peer = Peer(parcel.identity, parcel.delimiter, Encoding.of(parcel.header))
+    def on_parcel(self, router: Router, parcel: Parcel) -> None:
+        """One message of a client."""
+        caller = Caller(router, parcel.identity, parcel.delimiter, Encoding.of(parcel.header), parcel.peer)
         try:
             question = self._codec.decode(parcel.header)
         except Unreadable as error:
-            self._refuse(msgspec.structs.replace(peer, ref=error.ref), error.fault)
+            self._refuse(msgspec.structs.replace(caller, ref=error.ref), error.fault)
             return
-        peer = msgspec.structs.replace(peer, ref=question.ref)
-        if fault := self._too_much(parcel):
-            self._refuse(peer, fault, getattr(question, "job", None))
-            return
-        self._answer(peer, question, parcel.body)
+        caller = msgspec.structs.replace(caller, ref=question.ref)
+        if fault := self._access.objection(parcel.peer) or self._too_much(parcel):
+            self._refuse(caller, fault, getattr(question, "job", None))
+        elif isinstance(question, msg.Submit):
+            self._submit(caller, question, parcel.body)
+        else:
+            self._ask(caller, question)
 
     def _too_much(self, parcel: Parcel) -> Fault | None:
+        most = self._rules.max_body
         if parcel.surplus:
             said = f"a message has a header and at most one body; this one has {parcel.surplus} frames more"
             return Fault.of(Code.TOO_MANY_FRAMES, said)
-        if parcel.body is not None and len(parcel.body) > self._max_body:
-            said = f"the body has {len(parcel.body)} bytes, this daemon takes {self._max_body} (audio.max_body)"
+        if parcel.body is not None and len(parcel.body) > most:
+            said = f"the body has {len(parcel.body)} bytes, this daemon takes {most} (audio.max_body)"
             return Fault.of(Code.FRAME_TOO_LARGE, said)
         return None
 
-    def _answer(self, peer: Peer, question: msg.JobQuestion, body: zmq.Frame | None) -> None:
-        match question:
-            case msg.Submit():
-                self._submit(peer, question, body)
-            case msg.Cancel(job=job):
-                self._cancel(peer, job)
-            case msg.Fetch(job=job):
-                self._fetch(peer, job)
-            case msg.Wait():
-                self._wait(peer, question)
-            case msg.Release(job=job):
-                self._release(peer, job)
+    # --- a new job ----------------------------------------------------------------------------------------------------
 
-    def _submit(self, peer: Peer, submit: msg.Submit, body: zmq.Frame | None) -> None:
-        if body is None or len(body) == 0:
-            self._refuse(peer, Fault.of(Code.NO_AUDIO, "the submit has no body: send the audio as a second frame"))
+    def _submit(self, caller: Caller, submit: msg.Submit, body: zmq.Frame | None) -> None:
+        if fault := self._unusable(caller, submit, body):
+            self._refuse(caller, fault, submit.job)
             return
-        job = submit.job or uuid.uuid4().hex
-        bare = msgspec.structs.replace(submit, ref="", reply="stream", job=job)
-        follower = self._follower(peer, submit.reply)
-        if (known := self._known(job)) is not None:
-            self._resubmit(peer, follower, known == (bare, len(body)), job)
+        submit = msgspec.structs.replace(submit, job=submit.job or uuid.uuid4().hex)
+        if not isinstance(submit.audio, msg.LocalFile):
+            self._take(caller, submit, body, None)
             return
-        self._followers[job] = [follower]
-        self._spool.put(job, bare, body)
-        self._post(ev.JobSubmitted(job, submit.pool, len(body)))
+        identify = partial(self._files.identify, submit.audio.path, caller.peer)
+        future = self._loop.run_in_executor(None, identify)
+        future.add_done_callback(lambda found: self._take_named(caller, submit, found))
 
     @staticmethod
-    def _follower(peer: Peer, reply: str) -> Follower:
-        if peer.delimiter:
-            return Follower(peer, stream=False, final=reply != "accepted")
-        return Follower(peer, stream=reply == "stream", final=reply != "accepted")
+    def _unusable(caller: Caller, submit: msg.Submit, body: zmq.Frame | None) -> Fault | None:
+        if isinstance(submit.audio, msg.LocalFile):
+            if body is not None:
+                return Fault.of(Code.BAD_MESSAGE, "a job that names its audio by path has no body")
+            if caller.peer.uid is None:
+                said = "a path names a file of the daemon's host; from another host, send the audio itself"
+                return Fault.of(Code.NOT_ALLOWED, said)
+            return None
+        if body is None or len(body) == 0:
+            return Fault.of(Code.NO_AUDIO, "the submit has no body: send the audio as a second frame")
+        return None
 
-    def _known(self, job: str) -> tuple[msg.Submit, int] | None:
-        """What was submitted under this id, and with how many bytes of audio."""
-        if audio := self._spool.audio(job):
-            return audio.submit, len(audio.body)
-        ended = self._spool.ended(job)
-        return (ended.submit, ended.size) if ended else None
+    def _take_named(self, caller: Caller, submit: msg.Submit, found: "asyncio.Future[Named]") -> None:
+        record = self._ledger.find(submit.job or "")
+        try:
+            named = found.result()
+        except InputFault as error:
+            if record is None or not isinstance(record.source, Named):
+                self._refuse(caller, error.fault, submit.job)
+                return
+            named = record.source  # the file is gone, but the job may be known, and even have ended
+        self._take(caller, submit, None, named)
 
-    def _resubmit(self, peer: Peer, follower: Follower, same: bool, job: str) -> None:
-        """The same submit again is the same job; another one under the same id is a mistake."""
-        if not same:
-            self._refuse(peer, Fault.of(Code.ID_CONFLICT, f"there is another job with the id {job!r}"), job)
-        elif follower.final and (ended := self._spool.ended(job)):
-            self._send_end(peer, ended)
-        else:
-            if follower.stream or not follower.final:
-                self._send(peer, msg.Accepted(job=job))
-            if follower.final:
-                self._followers.setdefault(job, []).append(follower)
-
-    def _cancel(self, peer: Peer, job: str) -> None:
-        if ended := self._spool.ended(job):
-            self._send_end(peer, ended)
-        elif self._state_of(job) is None:
-            self._refuse(peer, _unknown(job), job)
-        else:
-            self._followers.setdefault(job, []).append(Follower(peer, stream=False, final=True))
-            self._post(ev.CancelRequested(job))
-
-    def _fetch(self, peer: Peer, job: str) -> None:
-        if ended := self._spool.ended(job):
-            self._send_end(peer, ended)
-        elif (state := self._state_of(job)) is None:
-            self._refuse(peer, _unknown(job), job)
-        else:
-            self._send(peer, _pending(job, state))
-
-    def _wait(self, peer: Peer, wait: msg.Wait) -> None:
-        if self._spool.ended(wait.job) or self._state_of(wait.job) is None:
-            self._fetch(peer, wait.job)
+    def _take(self, caller: Caller, submit: msg.Submit, body: zmq.Frame | None, named: Named | None) -> None:
+        assert submit.job
+        follower = Follower.of(caller, submit.reply)
+        if record := self._ledger.find(submit.job):
+            self._resubmit(record, follower, submit, body, named)
             return
-        follower = Follower(peer, stream=wait.stream and not peer.delimiter, final=True)
-        self._followers.setdefault(wait.job, []).append(follower)
-        follower.timer = self._loop.call_later(wait.timeout, self._give_up_waiting, wait.job, follower)
+        if fault := self._no_room():
+            self._refuse(caller, fault, submit.job)
+            return
+        self._followers.add(submit.job, follower)
+        record = self._ledger.begin(caller.peer.owner, submit, body, named, caller.identity.hex())
+        size = named.size if named else len(body or b"")
+        self._post(submitted(record, size))
+        if self._ledger.storing > MAX_STORING:
+            for router in self._routers:
+                router.pause()
 
-    def _give_up_waiting(self, job: str, follower: Follower) -> None:
-        followers = self._followers.get(job, [])
-        if follower in followers:
-            followers.remove(follower)
-            self._send(follower.peer, _pending(job, self._state_of(job) or "queued"))
+    def relieve(self) -> None:
+        """Audio has reached the disk."""
+        if self._ledger.storing <= MAX_STORING // 2:
+            for router in self._routers:
+                router.resume()
 
-    def _release(self, peer: Peer, job: str) -> None:
-        if self._spool.release(job):
-            self._send(peer, msg.Released(job=job))
-        elif state := self._state_of(job):
-            self._send(peer, _pending(job, state))
+    def _no_room(self) -> Fault | None:
+        if self._ledger.broken:
+            return Fault.of(Code.STORAGE_FAILED, "the daemon cannot store jobs any more, and leaves", retry_after=10.0)
+        if self._ledger.asked > MAX_ASKED:
+            said = f"the options of all jobs that wait take {self._ledger.asked} bytes; come back later"
+            return Fault.of(Code.OVERLOADED, said, retry_after=10.0)
+        if self._ledger.full:
+            said = "the disk of the daemon is full; nothing can be accepted until there is room"
+        elif self._ledger.kept >= self._rules.max_results:
+            said = f"{self._ledger.kept} bytes of results wait to be released (results.max_bytes)"
         else:
-            self._refuse(peer, _unknown(job), job)
+            return None
+        return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
+
+    def _resubmit(
+        self, record: Record, follower: Follower, submit: msg.Submit, body: zmq.Frame | None, named: Named | None
+    ) -> None:
+        """The same submit again is the same job; another one under the same id is a mistake."""
+
+        def compared(same: bool | None) -> None:
+            if same is None:  # it could not be stored after all
+                self._take(follower.caller, submit, body, named)
+            elif same and self._visible(follower.caller, record):
+                self._follow_again(record, follower)
+            else:
+                fault = Fault.of(Code.ID_CONFLICT, f"there is another job with the id {record.job!r}")
+                self._refuse(follower.caller, fault, record.job)
+
+        self._ledger.compare(record, submit, body, named, compared)
+
+    def _follow_again(self, record: Record, follower: Follower) -> None:
+        if record.report and follower.final:
+            self._ledger.answer(record.job, partial(self._send_end, follower.caller))
+            return
+        if follower.stream or not follower.final:
+            self._send(follower.caller, msg.Accepted(job=record.job))
+        if follower.final:
+            self._followers.add(record.job, follower)
+
+    # --- a job that is known ------------------------------------------------------------------------------------------
+
+    def _ask(self, caller: Caller, question: msg.Cancel | msg.Fetch | msg.Wait | msg.Release | msg.Retry) -> None:
+        record = self._ledger.find(question.job)
+        if record is None or not self._visible(caller, record):
+            said = f"there is no job {question.job!r}; it may have been released"
+            self._refuse(caller, Fault.of(Code.UNKNOWN_JOB, said), question.job)
+            return
+        if record.unsettled:
+            record.waiting.append(partial(self._ask, caller, question))
+            return
+        match question:
+            case msg.Release():
+                self._release(caller, record)
+            case msg.Retry():
+                self._retry(caller, record)
+            case _ if record.report:
+                self._ledger.answer(record.job, partial(self._send_end, caller))
+            case msg.Cancel():
+                self._followers.add(record.job, Follower(caller, stream=False, final=True))
+                self._post(ev.CancelRequested(record.job))
+            case msg.Fetch(partial=wanted):
+                self._send(caller, self._pending(record), record.so_far() if wanted else None)
+            case msg.Wait():
+                self._wait(caller, record, question)
+
+    @staticmethod
+    def _visible(caller: Caller, record: Record) -> bool:
+        return caller.peer.trusted or caller.peer.owner == record.owner
+
+    def _pending(self, record: Record) -> msg.Pending:
+        return pending(self._core, record.job)
+
+    def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
+        follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)
+        if follower.stream:
+            for index in range(wait.since, len(record.segments)):
+                answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
+                self._send(caller, answer, record.segments[index])
+        give_up = partial(self._give_up, caller, record)
+        self._followers.add_for(record.job, follower, wait.timeout, give_up)
+
+    def _give_up(self, caller: Caller, record: Record) -> None:
+        self._send(caller, self._pending(record))
+
+    def _release(self, caller: Caller, record: Record) -> None:
+        if record.report:
+            self._ledger.forget(record.job, partial(self._send, caller, msg.Released(job=record.job)))
+        else:
+            self._send(caller, self._pending(record))
+
+    def _retry(self, caller: Caller, record: Record) -> None:
+        if record.report is None:
+            self._send(caller, self._pending(record))
+        elif fault := self._no_use(record.job, record.report.state):
+            self._refuse(caller, fault, record.job)
+        else:
+            self._ledger.revive(record.job, partial(self._send, caller, msg.Accepted(job=record.job)))
+
+    def _no_use(self, job: str, state: msg.JobState) -> Fault | None:
+        """Why an ended job cannot be tried again."""
+        if self._core.jobs.closing or self._core.jobs.draining:
+            return Fault.of(Code.DRAINING, "the daemon takes no new jobs now", retry_after=30.0)
+        if state in ("completed", "cancelled"):
+            return Fault.of(Code.BAD_MESSAGE, f"the job {job!r} is {state}; only one that failed can be tried again")
+        return None
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def accept(self, job: str, ahead: int) -> None:
+    def accept(self, job: str, ahead: int, eta: float) -> None:
         """The job is stored."""
-        for follower in self._followers.get(job, []):
-            if follower.stream or not follower.final:
-                self._send(follower.peer, msg.Accepted(job=job, ahead=ahead))
-        self._followers[job] = [f for f in self._followers.get(job, []) if f.final]
+        self._followers.accept(msg.Accepted(job=job, ahead=ahead, eta_s=eta))
 
     def refuse(self, job: str, fault: Fault) -> None:
         """The job is not taken."""
-        self._spool.drop(job)
-        for follower in self._followers.pop(job, []):
-            self._refuse(follower.peer, fault, job)
+        for caller in self._followers.drop(job):
+            self._refuse(caller, fault, job)
+        self._ledger.abandon(job)
 
-    def relay(self, answer: msg.Progress | msg.SegmentDecoded, body: "zmq.Frame | None" = None) -> None:
-        """Pass on how far the job is. A peer that does not read misses it, and gets the result all the same."""
-        for follower in self._followers.get(answer.job, []):
-            if follower.stream:
-                self._send(follower.peer, answer, body)
+    def relay(self, job: str, done: float, duration: float) -> None:
+        """How far a job is."""
+        self._followers.relay(msg.Progress(job=job, done=done, duration=duration))
+
+    def relay_segment(self, job: str, attempt: int, index: int, body: Body) -> None:
+        """A segment of a job."""
+        self._ledger.note_segment(job, attempt, index, body)
+        self._followers.relay(msg.SegmentDecoded(job=job, index=index, attempt=attempt), body)
 
     def settle(self, ended: Ended) -> None:
-        """The job has ended: tell whoever waits."""
-        for follower in self._followers.pop(ended.answer.job, []):
-            if follower.timer:
-                follower.timer.cancel()
-            self._send_end(follower.peer, ended)
+        """The job has ended, and that is stored."""
+        self._followers.settle(ended)
 
-    def _send_end(self, peer: Peer, ended: Ended) -> None:
-        self._send(peer, ended.answer, ended.body)
+    def _send_end(self, caller: Caller, ended: Ended) -> None:
+        self._send(caller, ended.answer, ended.body)
 
-    def _refuse(self, peer: Peer, fault: Fault, job: str | None = None) -> None:
-        self._send(peer, msg.Refused(fault=fault, job=job))
+    def _refuse(self, caller: Caller, fault: Fault, job: str | None = None) -> None:
+        self._send(caller, msg.Refused(fault=fault, job=job))
 
-    def _send(self, peer: Peer, answer: msg.JobAnswer, body: "zmq.Frame | bytes | None" = None) -> None:
-        header = encode(msgspec.structs.replace(answer, ref=peer.ref), peer.encoding)
+    @staticmethod
+    def _send(caller: Caller, answer: msg.JobAnswer, body: Body | None = None) -> None:
+        header = encode(msgspec.structs.replace(answer, ref=caller.ref), caller.encoding)
         frames = [header] if body is None else [header, body]
-        self._router.send(peer.identity, frames, delimiter=peer.delimiter)
-
-
-def _unknown(job: str) -> Fault:
-    return Fault.of(Code.UNKNOWN_JOB, f"there is no job {job!r}; it may have been released")
-
-
-def _pending(job: str, state: str) -> msg.Pending:
-    return msg.Pending(job=job, state="running" if state == "running" else "queued")
+        caller.router.send(caller.identity, frames, delimiter=caller.delimiter)

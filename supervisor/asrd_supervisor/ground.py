@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
 import time
 from pathlib import Path
@@ -16,6 +17,14 @@ from asrd_protocol.addresses import Addresses
 
 PATIENCE = 100
 """Tries, 20 ms apart, to get a lock whose holder is dead."""
+
+
+def allow_connections() -> None:
+    """As many open files as the host lets us have: libzmq aborts the process when it cannot accept a connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 20)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class GroundError(Exception):
@@ -46,9 +55,10 @@ class Ground:
             workers = directory / "workers"
             workers.mkdir(mode=0o700, exist_ok=True)
             workers.chmod(0o700)
+            sweep(addresses)
         except OSError as error:
-            raise GroundError(f"cannot use the runtime directory {directory}: {error.strerror}") from None
-        sweep(addresses)
+            where = f" ({error.filename})" if error.filename and Path(error.filename) != directory else ""
+            raise GroundError(f"cannot use the runtime directory {directory}: {error.strerror}{where}") from None
 
     @property
     def lock_fd(self) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,12 @@ from asrd_protocol.exits import Exit
 from asrd_supervisor.core.events import WorkerExited
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.output import Output
+from asrd_supervisor.probes.proc import oom_kills
+
+REAP_S = 2.0
+"""Seconds that the end of the daemon waits for a dead worker that somebody traces."""
+
+OUT_OF_MEMORY = "killed by the kernel, out of memory"
 
 
 class LaunchSpec(msgspec.Struct, frozen=True):
@@ -31,11 +38,15 @@ class LaunchSpec(msgspec.Struct, frozen=True):
 class Process:
     """One running worker."""
 
-    def __init__(self, seat: Seat, popen: subprocess.Popen[bytes], output: Output) -> None:
+    def __init__(self, seat: Seat, popen: subprocess.Popen[bytes], output: Output, door: socket.socket) -> None:
         self.seat = seat
         self.popen = popen
         self.output = output
         self.pidfd = os.pidfd_open(popen.pid)
+        self.killed = False
+        """By us."""
+        self.door = door
+        """Our end of the socket on which it is handed open files."""
 
 
 class Launcher:
@@ -53,6 +64,7 @@ class Launcher:
         self._specs = specs
         self._post = post
         self._running: dict[Seat, Process] = {}
+        self._oom_kills = oom_kills()
 
     def pid(self, seat: Seat) -> int | None:
         """The process id of a running worker."""
@@ -62,8 +74,11 @@ class Launcher:
     def spawn(self, seat: Seat) -> None:
         """Start a worker. A process that cannot be started counts as one that left at once."""
         spec = self._specs[seat.pool]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
         command = [spec.python or sys.executable, "-P", "-m", "asrd_worker", "--seat", str(seat)]
         command += ["--link", self._address, "--parent", str(os.getpid())]
+        command += ["--door", str(theirs.fileno())]
         try:
             popen = subprocess.Popen(
                 command,
@@ -72,21 +87,34 @@ class Launcher:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                pass_fds=(theirs.fileno(),),
             )
         except OSError as error:
+            ours.close()
             how = f"cannot start {command[0]}: {error.strerror}"
             self._post(WorkerExited(seat, how, hopeless=isinstance(error, FileNotFoundError | PermissionError)))
             return
+        finally:
+            theirs.close()
         assert popen.stdout is not None
         output = Output(self._loop, popen.stdout.fileno(), str(seat), popen.pid)
-        process = self._running[seat] = Process(seat, popen, output)
+        process = self._running[seat] = Process(seat, popen, output, ours)
         self._loop.add_reader(process.pidfd, self._exited, process)
+
+    def hand_over(self, seat: Seat, attempt: int, fd: int) -> None:
+        """Give a worker an open file for an attempt: it needs no right to the file, and no name of it."""
+        process = self._running.get(seat)
+        if process is None:
+            return
+        with contextlib.suppress(OSError):  # it is about to be gone
+            socket.send_fds(process.door, [attempt.to_bytes(8, "big")], [fd])
 
     def kill(self, seat: Seat, *, dump: bool) -> None:
         """End a worker and what it has started; never waits for it."""
         process = self._running.get(seat)
         if process is None:
             return
+        process.killed = True
         if dump:
             self._signal(process.popen.pid, signal.SIGABRT)
         else:
@@ -97,22 +125,34 @@ class Launcher:
         for process in list(self._running.values()):
             self._loop.remove_reader(process.pidfd)
             self._signal_group(process.popen.pid)
-            process.popen.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.popen.wait(REAP_S)
             self._forget(process)
 
     def _exited(self, process: Process) -> None:
         self._loop.remove_reader(process.pidfd)
         # While the process is not reaped its group id cannot belong to anybody else.
         self._signal_group(process.popen.pid)
-        code = process.popen.wait()
+        code = process.popen.poll()
+        if code is None:  # it is dead, and a tracer has not let go of it yet; only its seat has to wait for that
+            self._loop.call_later(0.1, self._exited, process)
+            return
         tail = process.output.finish()
         self._forget(process)
-        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        how = self._how(process, code)
         self._post(WorkerExited(process.seat, how, code == Exit.CONFIG, tail))
+
+    def _how(self, process: Process, code: int) -> str:
+        """In a word; the kernel's own SIGKILL looks like anybody's, but for its counter."""
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        if code == -signal.SIGKILL and not process.killed and self._oom_kills > before:
+            return OUT_OF_MEMORY
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
     def _forget(self, process: Process) -> None:
         process.output.finish()
         os.close(process.pidfd)
+        process.door.close()
         assert process.popen.stdout is not None
         process.popen.stdout.close()
         self._running.pop(process.seat, None)

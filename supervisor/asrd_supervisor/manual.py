@@ -70,6 +70,8 @@ def _section(title: str, kind: type[msgspec.Struct], path: str) -> Iterator[str]
 def _table_of(kind: Any) -> type[msgspec.Struct] | None:
     if get_origin(kind) is dict:
         kind = get_args(kind)[1]
+    elif type(None) in get_args(kind):  # a table that need not be given
+        kind = get_args(kind)[0]
     return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
 
 
@@ -105,6 +107,10 @@ def _toml(value: object) -> str:
             return f'"{value / 3600:g}h"'
         case Duration():
             return f'"{value:g}s"'
+        case list():
+            return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case Size() if value < 1 << 20:
+            return str(int(value))
         case Size():
             return f'"{value >> 20}MiB"'
         case str():

@@ -1,6 +1,7 @@
 """The beat of the loop: its lag, the watchdog, and the line that `systemctl status` shows.
 
-The watchdog is fed from here and from nowhere else. A loop that does not turn does not feed it.
+The watchdog is fed from here and from nowhere else. A loop that does not turn does not feed it, and neither does one
+whose journal waits for a disk that does not answer: nothing would be accepted, and nothing end.
 """
 
 import asyncio
@@ -9,10 +10,14 @@ from collections import deque
 
 from asrd_supervisor.control import Control
 from asrd_supervisor.core.supervisor import Supervisor
+from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.systemd import Notifier
 
 BEAT = 0.25
 """Seconds."""
+
+DISK_S = 10.0
+"""Seconds for which a disk may take its time."""
 
 GRACE = 60.0
 """Seconds of patience that are asked of the manager at a time, while starting and while stopping."""
@@ -23,8 +28,16 @@ _MINUTE = int(60 / BEAT)
 class Pulse:
     """One timer for everything that is due now and then."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, core: Supervisor, control: Control, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        core: Supervisor,
+        ledger: Ledger,
+        control: Control,
+        notifier: Notifier,
+    ) -> None:
         self._loop = loop
+        self._ledger = ledger
         self._core = core
         self._control = control
         self._notifier = notifier
@@ -75,6 +88,6 @@ class Pulse:
             self._notifier.ready()
         self._ask_for_time(now)
         interval = self._notifier.watchdog_interval
-        if interval is not None and now - self._fed >= interval:
+        if interval is not None and now - self._fed >= interval and self._ledger.busy_s < DISK_S:
             self._fed = now
             self._notifier.watchdog()

@@ -39,11 +39,11 @@ def resolve(config: Config, memory: int | None = None) -> Config:
 def policy(config: Config) -> Policy:
     """What the core decides by, from a resolved configuration."""
     return Policy(
-        pools=[_pool_policy(name, pool) for name, pool in config.pools.items()],
+        pools=[_pool_policy(name, pool, config) for name, pool in config.pools.items()],
         default_pool=config.default_pool,
         queue=config.queue,
-        retries=config.retries,
         drain_timeout=config.drain_timeout,
+        durable=config.journal.durability != "none",
     )
 
 
@@ -116,7 +116,7 @@ def worker_bytes(model: str) -> int:
     return _BASE_MB * 10**6 + 2 * weights
 
 
-def _pool_policy(name: str, pool: PoolConfig) -> PoolPolicy:
+def _pool_policy(name: str, pool: PoolConfig, config: Config) -> PoolPolicy:
     assert isinstance(pool.workers, int)
     return PoolPolicy(
         name=name,
@@ -125,4 +125,6 @@ def _pool_policy(name: str, pool: PoolConfig) -> PoolPolicy:
         recycle=pool.recycle,
         deadlines=pool.deadlines,
         restarts=pool.restarts,
+        retries=pool.retries or config.retries,
+        durable=config.journal.durability != "none",
     )

@@ -1,95 +1,106 @@
-"""The audio of jobs that have not ended, and the results of those that have.
+"""The audio of jobs that have not ended, in files: written once, under another name first, and read by workers only.
 
-This release keeps both in memory. Everything that has to survive the daemon goes through here: ``persist`` is where a
-journal and files will take its place, and nothing is accepted before it has said that the job is stored.
+What blocks runs on threads of its own. A file is complete before it has its name, and on the disk before the journal
+says that the job is accepted; so a file that the journal does not know is of no use to anybody.
 """
 
-import time
-from collections import OrderedDict
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
 
-import msgspec
 import zmq
 
-from asrd_protocol.messages import Completed, Failed, JobReport, Submit
-from asrd_supervisor.config import ResultPolicy
+from asrd_supervisor.sources import Spooled
 
-
-class Audio(msgspec.Struct):
-    """What a client sent."""
-
-    submit: Submit
-    body: zmq.Frame | bytes
-
-
-class Ended(msgspec.Struct):
-    """What became of it."""
-
-    answer: Completed | Failed
-    body: zmq.Frame | bytes | None
-    report: JobReport
-    at: float
-    submit: Submit
-    size: int
-    """Bytes of the audio."""
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Spool:
-    """Keyed by job id. Results go, the oldest first, when there are too many, or too old ones."""
+    """One directory, which belongs to one daemon."""
 
-    def __init__(self, policy: ResultPolicy) -> None:
-        self._policy = policy
-        self._audio: dict[str, Audio] = {}
-        self._ended: OrderedDict[str, Ended] = OrderedDict()
-        self._bytes = 0
+    def __init__(self, directory: Path, *, sync: bool) -> None:
+        """``sync``: a stored file survives the host."""
+        self._directory = directory
+        self._sync = sync
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if sync:
+            _sync(directory.parent)
 
-    def put(self, job: str, submit: Submit, body: zmq.Frame | bytes) -> None:
-        """Take the audio of a new job."""
-        self._audio[job] = Audio(submit, body)
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._fd)
 
-    def audio(self, job: str) -> Audio | None:
-        """The audio of a job that has not ended."""
-        return self._audio.get(job)
+    def store(self, job: str, body: "zmq.Frame | bytes") -> Spooled:
+        """Write audio. May block.
 
-    def drop(self, job: str) -> None:
-        """The job was not accepted after all."""
-        self._audio.pop(job, None)
+        Raises:
+            OSError: nothing is left of it then.
+        """
+        name = f"{job}-{secrets.token_hex(4)}"  # a job that is submitted again after its release is another one
+        unfinished = f"{name}.part"
+        data = body.buffer if isinstance(body, zmq.Frame) else body
+        try:
+            fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=self._fd)
+            try:
+                _write(fd, data)
+                if self._sync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(unfinished, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            if self._sync:
+                os.fsync(self._fd)
+        except OSError:
+            self._unlink(unfinished)
+            self._unlink(name)
+            raise
+        return Spooled(name, len(data))
 
-    def settle(self, answer: Completed | Failed, body: zmq.Frame | bytes | None, report: JobReport) -> Ended:
-        """The job has ended: its audio goes, its result stays."""
-        audio = self._audio.pop(answer.job)
-        size = len(audio.body)
-        ended = Ended(answer, body, report, time.monotonic(), audio.submit, size)
-        self._ended[answer.job] = ended
-        self._bytes += len(body or b"")
-        self._evict()
-        return ended
+    def open(self, source: Spooled) -> int:
+        """A descriptor for reading.
 
-    def ended(self, job: str) -> Ended | None:
-        """The result of a job, if it is still here."""
-        self._evict()
-        return self._ended.get(job)
+        Raises:
+            OSError: it is gone.
+        """
+        return os.open(source.name, os.O_RDONLY | _OPEN, dir_fd=self._fd)
 
-    def release(self, job: str) -> bool:
-        """Forget a result; False when there is none."""
-        ended = self._ended.pop(job, None)
-        if ended is not None:
-            self._bytes -= len(ended.body or b"")
-        return ended is not None
+    def drop(self, source: Spooled) -> None:
+        """Remove a file."""
+        self._unlink(source.name)
 
-    def reports(self) -> list[JobReport]:
-        """The jobs that have ended, newest first, with their present age."""
-        self._evict()
-        now = time.monotonic()
-        return [
-            msgspec.structs.replace(ended.report, age_s=round(ended.report.age_s + now - ended.at, 3))
-            for ended in reversed(self._ended.values())
-        ]
+    def sweep(self, known: Iterable[str]) -> int:
+        """Remove all files that no job needs: those whose job was never accepted, or has ended. How many there were."""
+        orphans = {path.name for path in self._directory.iterdir() if not path.is_dir()} - set(known)
+        for name in orphans:
+            self._unlink(name)
+        return len(orphans)
 
-    def _evict(self) -> None:
-        policy, horizon = self._policy, time.monotonic() - self._policy.keep
-        while self._ended:
-            oldest = next(iter(self._ended))
-            full = len(self._ended) > policy.max_jobs or self._bytes > policy.max_bytes
-            if not full and self._ended[oldest].at > horizon:
-                return
-            self.release(oldest)
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+
+def digest_of(request: bytes, body: "zmq.Frame | bytes") -> bytes:
+    """SHA-256 of a submit and its audio."""
+    known = hashlib.sha256(request)
+    known.update(body.buffer if isinstance(body, zmq.Frame) else body)
+    return known.digest()
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write(fd: int, data: "bytes | memoryview") -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -86,13 +86,15 @@ def test_many_clients_that_come_and_go_leave_no_descriptor(stage: Stage) -> None
     eventually(lambda: _descriptors(daemon) <= before)
 
 
-def test_results_that_nobody_fetches_are_bounded() -> None:
-    config = "[results]\nmax_jobs = 20\n"
+def test_results_that_nobody_fetches_are_bounded_and_none_is_taken_away() -> None:
+    config = "[results]\nmax_bytes = 5000\n"
     with staged(config) as stage:
         wire = stage.daemon.wire()
-        for number in range(60):
-            wire.play(ONE, job=f"job-{number}")
-        listed = stage.daemon.ask("jobs", limit=1000)["jobs"]
-        assert [job["job"] for job in listed] == [f"job-{number}" for number in range(59, 39, -1)]
-        assert wire.ask("fetch", job="job-0")["fault"]["code"] == "unknown_job"
-        assert wire.ask("fetch", job="job-59")["type"] == "completed"
+        ends = [wire.play(ONE, job=f"job-{number}")[0] for number in range(60)]
+        kept = [end["job"] for end in ends if end["type"] == "completed"]
+        assert 3 < len(kept) < 60
+        assert {end["fault"]["code"] for end in ends if end["type"] == "refused"} == {"insufficient_storage"}
+        assert {wire.ask("fetch", job=job)["type"] for job in kept} == {"completed"}
+        for job in kept:
+            assert wire.ask("release", job=job)["type"] == "released"
+        assert wire.play(ONE)[0]["type"] == "completed"

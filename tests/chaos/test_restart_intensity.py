@@ -147,7 +147,8 @@ def test_a_hopeless_pool_beside_a_good_one_is_unavailable_and_the_good_one_serve
 
 def test_a_job_that_waits_for_a_hopeless_pool_is_told_so() -> None:
     options = 'start_s = 0.5\nat_load = [{do = "fail", code = "model_unavailable", message = "lost"}]'
-    with running(config='default_pool = "good"\n' + _pool("", options, name="bad") + _pool("", name="good")) as daemon:
+    config = 'default_pool = "good"\n' + _pool("", options, name="bad") + _pool("", name="good")
+    with running(config=config + '\n[journal]\ndurability = "none"') as daemon:
         wire = _up(daemon).wire()
         wire.send("submit", b"audio", pool="bad")
         assert wire.receive()[0]["type"] == "accepted"

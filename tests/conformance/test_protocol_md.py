@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,12 @@ import zmq
 from msgspec import inspect
 
 from asrd_protocol import VERSION, link, messages, model
-from asrd_protocol.codec import MAX_HEADER
-from asrd_protocol.faults import BLAME, Blame, Code, Fault
+from asrd_protocol.exits import Exit
+from asrd_protocol.faults import Blame, Code, Fault, Severity
 from asrd_protocol.schema import UNIONS
+from conformance.page import ROOT, TEXT, fields, headings, section, tables
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "protocol" / "PROTOCOL.md").read_text(encoding="utf-8")
-
-Row = dict[str, str]
 Kind = type[msgspec.Struct]
-
-
-def headings() -> list[tuple[int, str, int]]:
-    """Level, text and position of every heading."""
-    bare = re.sub(r"^```.*?^```$", lambda m: " " * len(m.group()), TEXT, flags=re.S | re.M)
-    return [(len(m[1]), m[2], m.start()) for m in re.finditer(r"^(#+) (.+)$", bare, flags=re.M)]
-
-
-def section(heading: str) -> str:
-    """The text below a heading, up to the next one of its level or above."""
-    found = headings()
-    (place,) = [i for i, (_, text, _) in enumerate(found) if text == heading]
-    level, _, start = found[place]
-    end = next((position for other, _, position in found[place + 1 :] if other <= level), len(TEXT))
-    return TEXT[start:end]
-
-
-def tables(text: str) -> Iterator[list[Row]]:
-    """The tables in a piece of text."""
-    for block in re.findall(r"(?:^\|.*\n)+", text + "\n", flags=re.M):
-        head, _, *rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block.splitlines()]
-        yield [dict(zip(head, row, strict=True)) for row in rows]
-
-
-def fields(heading: str) -> dict[str, Row]:
-    """The rows of the field table below a heading, by the field's name."""
-    rows = [row for table in tables(section(heading)) for row in table if "Default" in row]
-    return {row["Field"].strip("`"): row for row in rows}
 
 
 def tag(kind: Kind) -> str:
@@ -66,6 +34,7 @@ def on_sockets() -> list[Kind]:
 
 SHAPES = [
     Fault,
+    messages.Retries,
     *(model.Transcript, model.Segment, model.Word, model.Run, model.Timings, model.Work),
     *(messages.JobCount, messages.WorkerCount, messages.WorkerReport, messages.JobReport, messages.PoolReport),
 ]
@@ -73,6 +42,7 @@ DOCUMENTED: dict[str, Kind] = {
     **{f"`{tag(kind)}`": kind for kind in on_sockets()},
     "`file`": messages.MediaFile,
     "`pcm`": messages.Pcm,
+    "`path`": messages.LocalFile,
     **{f"The shape `{kind.__name__}`": kind for kind in SHAPES},
 }
 EVERYWHERE = {"type", "v", "ref"}
@@ -113,25 +83,35 @@ def test_the_table_has_types_and_bounds_of_the_code(heading: str) -> None:
             assert not missing, f"{field.name}: {missing} is not in {said!r}"
 
 
+PATTERNS = {"{1,64}": "job id", "{1,32}": "pool name", "^/": "absolute path"}
+"""What a pattern is called, by a part of it."""
+
+
 def words_for(kind: inspect.Type) -> list[str]:
     """What the column for the type has to say."""
     match kind:
-        case inspect.UnionType(types=types) if not any(isinstance(t, inspect.StructType) for t in types):
+        case inspect.UnionType(types=types):
             return [word for part in types for word in words_for(part)]
+        case inspect.StructType(cls=part):
+            return [f"`{tag(part)}`" if part.__struct_config__.tag_field == "kind" else f"`{part.__name__}`"]
         case inspect.NoneType():
             return ["null"]
         case inspect.LiteralType(values=values):
             return [f'"{value}"' for value in values if value not in messages.Status.__args__]
-        case inspect.StrType(pattern=str(pattern)):
-            return ["job id" if "64" in pattern else "pool name"]
+        case inspect.StrType(pattern=str(pattern), max_length=most):
+            (name,) = [name for part, name in PATTERNS.items() if part in pattern]
+            return [name, *([] if most is None else [str(most)])]
         case inspect.StrType(max_length=most):
             return [] if most is None else ["string", str(most)]
-        case inspect.IntType(ge=least, le=most) | inspect.FloatType(ge=least, le=most):
-            return [str(bound) for bound in (least, most) if bound is not None]
+        case inspect.IntType(ge=least, le=most):
+            return ["integer", *(str(bound) for bound in (least, most) if bound is not None)]
+        case inspect.FloatType(ge=least, gt=above, le=most):
+            bounds = [str(bound) for bound in (least, most) if bound is not None]
+            return bounds if above is None else [*bounds, f"above {above}"]
         case inspect.BoolType():
             return ["truth value"]
-        case inspect.ListType():
-            return ["list"]
+        case inspect.ListType(item_type=item):
+            return ["list", *words_for(item)]
         case inspect.DictType():
             return ["map"]
         case _:
@@ -161,31 +141,57 @@ def test_every_message_of_the_private_link_has_its_row() -> None:
     }
 
 
-def test_every_fault_has_its_row_with_blame_and_retry() -> None:
+def test_every_fault_has_its_row_with_what_follows_from_its_code() -> None:
     rows = [row for table in tables(section("Faults")) for row in table if "Comes in" in row]
+    faults = [Fault.of(code, "") for code in Code]
 
-    assert {row["Code"].strip("`"): (row["Blame"], row["Retry"]) for row in rows} == {
-        str(code): (str(BLAME[code]), "yes" if Fault.of(code, "").retry else "no") for code in Code
+    assert {row["Code"].strip("`"): (row["Blame"], row["Retry"], row["Severity"]) for row in rows} == {
+        str(fault.code): (str(fault.blame), "yes" if fault.retry else "no", str(fault.severity)) for fault in faults
     }
-    assert {row["Blame"].strip("`") for t in tables(section("Faults")) for row in t if "A client" in row} == set(Blame)
+    assert len(rows) == len(faults)
+
+
+@pytest.mark.parametrize(("column", "kind"), [("Blame", Blame), ("Severity", Severity)])
+def test_every_word_of_a_fault_has_its_row(column: str, kind: type[Blame | Severity]) -> None:
+    said = [
+        row[column].strip("`")
+        for table in tables(section("Faults"))
+        for row in table
+        if "Code" not in row and column in row
+    ]
+
+    assert said == list(kind)
+    assert kind is Blame or set(re.findall(r"`(\w+)`", fields("The shape `Fault`")["severity"]["Meaning"])) == set(kind)
+
+
+def test_every_exit_code_has_its_row() -> None:
+    (table,) = tables(section("Exit codes"))
+
+    assert [(int(row["Code"]), row["Name"].strip("`")) for row in table] == [(int(code), code.name) for code in Exit]
+
+
+@pytest.mark.parametrize("socket", ["jobs", "control"])
+def test_every_question_says_what_it_is_answered_by(socket: str) -> None:
+    place, cells = ("The life of a job", "Question") if socket == "jobs" else ("Control socket", "Question")
+    rows = [row for table in tables(section(place)) for row in table if cells in row]
+    asked = {name for row in rows for name in re.findall(r"`(\w+)`", row[cells])}
+    answered = {name for row in rows for cell in list(row)[1:] for name in re.findall(r"`(\w+)`", row[cell])}
+
+    assert {tag(kind) for kind in UNIONS[socket, "question"].__args__} <= asked
+    assert {tag(kind) for kind in UNIONS[socket, "answer"].__args__} - {"refused"} <= answered
+
+
+def test_the_jobs_socket_lists_what_is_said_on_it() -> None:
+    intro = section("Jobs socket").partition(" has 1 to 64")[0]
+    said = {tag(kind) for side in ("question", "answer") for kind in UNIONS["jobs", side].__args__}
+
+    assert set(re.findall(r"\[`(\w+)`\]", intro)) == said
 
 
 def test_every_status_has_its_row() -> None:
     (table,) = tables(section("Status"))
 
     assert {row["Word"].strip("`") for row in table} == set(messages.Status.__args__)
-
-
-def test_every_topic_that_the_core_announces_is_described() -> None:
-    core = ROOT / "supervisor" / "asrd_supervisor" / "core"
-    source = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py"))
-    announced = set(re.findall(r'"((?:worker|job|daemon)\.[a-z_]+)"', source))
-
-    assert announced <= set(re.findall(r"`([a-z]+\.[a-z_]+)`", section("Events socket")))
-
-
-def test_the_limits_are_those_of_the_code() -> None:
-    assert str(MAX_HEADER) in section("Limits")
 
 
 def test_the_folders_are_described_as_they_are() -> None:

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
+from asrd_protocol import messages
 from asrd_protocol.codec import Codec, Encoding, Unreadable, encode
-from asrd_protocol.faults import Code
+from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Transcript
 from asrd_protocol.schema import MESSAGE_FILES, UNIONS, vectors
 
@@ -92,6 +93,30 @@ def test_every_field_is_shown_with_a_value_of_its_own() -> None:
                 plain.discard((type(message).__name__, field.name))
 
     assert not plain
+
+
+def test_the_faults_that_are_shown_are_as_their_codes_make_them() -> None:
+    """A client learns from the vectors what may be tried again, and what is grave."""
+    shown = [
+        value
+        for vector in MESSAGES
+        for value in (vector["value"].values() if isinstance(vector["value"], dict) else vector["value"])
+        if isinstance(value, dict) and "blame" in value
+    ]
+    for value in shown:
+        made = Fault.of(Code(value["code"]), "")
+        fault = msgspec.convert(value, Fault)
+        assert (fault.blame, fault.severity, fault.retry) == (made.blame, made.severity, made.retry), value["code"]
+
+    assert len(shown) > 8
+
+
+def test_every_kind_of_audio_has_a_vector() -> None:
+    kinds = {kind.__struct_config__.tag for kind in get_args(messages.Audio)}
+    values = [vector["value"] for vector in MESSAGES]
+
+    assert {value["audio"]["kind"] for value in values if "audio" in value and isinstance(value, dict)} == kinds
+    assert {value[2]["kind"] for value in values if isinstance(value, list) and value[0] == "RunStep"} == kinds
 
 
 def test_names_of_vectors_are_unique_within_their_file() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon
+from support.stage import staged
 from support.wait import eventually
 
 ASRD = str(Path(sys.executable).parent / "asrd")
@@ -290,10 +291,148 @@ def test_a_job_is_cancelled(cli: Cli, clip: Path) -> None:
     assert cli.json("jobs")[0]["state"] == "cancelled"
 
 
-@pytest.mark.parametrize("command", ["wait", "result", "cancel"])
+@pytest.mark.parametrize("command", ["wait", "result", "cancel", "retry"])
 def test_an_unknown_job_is_named(cli: Cli, command: str) -> None:
     ran = cli(command, "no-such")
     assert ran.code == 1 and re.fullmatch(r"asrd: there is no job 'no-such'.*\n", ran.err)
+
+
+def test_wishes_are_options(cli: Cli, clip: Path) -> None:
+    cli("transcribe", clip, script(0.3, "measured"))
+    for _ in range(2):
+        cli("submit", clip, script(60.0))
+    wishes = ("--priority", "low", "--client", "archive", "--attempts", "1", "--deadline", "500", "--by-path")
+    late = cli("submit", clip, "--job", "late", *wishes)
+    assert (late.code, late.out) == (0, "late\n")
+    assert re.fullmatch(r"result expected in about \d+ s\n", late.err), late.err
+    assert "1 ahead of it, " in cli("submit", clip, "--job", "later").err
+    (shown,) = cli.json("jobs", "--client", "archive")
+    assert (shown["job"], shown["priority"], shown["state"]) == ("late", "low", "queued") and shown["eta_s"] > 0
+    assert {one["job"] for one in cli.json("jobs", "--state", "queued")} == {"late", "later"}
+    assert cli.json("jobs", "--pool", "other") == []
+    assert re.search(r"late +queued +default .* \d+ s ", cli("jobs").out)
+    wrong = cli("jobs", "--state", "queud")
+    assert wrong.code == 2 and "did you mean 'queued'" in wrong.err
+
+
+def test_transcribe_takes_the_same_wishes(cli: Cli, clip: Path) -> None:
+    ran = cli("transcribe", clip, script("fine"), "--by-path", "--priority", "high", "--client", "x", "-q")
+    assert (ran.code, ran.out) == (0, "fine\n"), ran.err
+    late = cli("transcribe", clip, script(60.0), "--deadline", "0.3", "-q")
+    assert late.code == 1 and re.fullmatch(r"asrd: .*talk.wav: .*\n", late.err), late.err
+    piped = cli("transcribe", "-", "--by-path", stdin=b"audio")
+    assert piped.code == 1 and "given by its path" in piped.err
+    wrong = cli("transcribe", clip, "--priority", "urgent")
+    assert wrong.code == 2 and "urgent" in wrong.err
+    assert cli("transcribe", clip, "--attempts", "0").code == 2
+
+
+def test_a_transcript_outlives_the_daemon(scripted: Callable[..., Daemon], clip: Path) -> None:
+    daemon = scripted()
+    cli = Cli(daemon.directory)
+    process = cli.start("transcribe", clip, script(" one", " two", 0.7, " three"))
+    assert process.stdout is not None
+    lines = [process.stdout.readline(), process.stdout.readline()]
+    daemon.kill()
+    daemon.restart()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "".join(lines) + out == "one\ntwo\nthree\n"
+
+
+def connections(daemon: Daemon) -> int:
+    """How many clients are connected to the socket for jobs; the one that listens there is no client."""
+    table = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(f" {daemon.directory}/jobs.sock") for line in table) - 1
+
+
+def test_wait_and_result_outlive_the_daemon(scripted: Callable[..., Daemon], clip: Path) -> None:
+    daemon = scripted()
+    cli = Cli(daemon.directory)
+    cli("submit", clip, "--job", "mine", script(1.5, " kept"))
+    eventually(lambda: connections(daemon) == 0)
+    waiting = cli.start("wait", "mine")
+    eventually(lambda: connections(daemon) == 1)
+    daemon.kill()
+    daemon.restart()
+    out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, out, err) == (0, "mine completed\n", "")
+    daemon.stop()
+    assert cli("result", "mine").code == 2
+    daemon.restart()
+    daemon.ready()
+    assert cli("result", "mine").out == "kept\n"
+
+
+def test_a_failed_job_is_tried_again(clip: Path) -> None:
+    with staged() as stage:
+        cli = Cli(stage.daemon.directory)
+        stage.order("fail", [{"do": "fail", "message": "for now"}])
+        steps = '--set=script=[{"do":"obey","order":"fail"},{"do":"speak","text":"well"}]'
+        assert cli("submit", clip, steps, "--job", "mine", "--attempts", "1").code == 0
+        failed = cli("wait", "mine")
+        assert failed.code == 1 and "for now" in failed.err
+        tried = cli("retry", "mine", "no-such")
+        assert (tried.code, tried.out) == (1, "mine is tried again\n") and "no-such" in tried.err
+        assert cli("wait", "mine").code == 0
+        assert cli("result", "mine").out == "well\n"
+
+
+def test_the_quarantine_shows_the_evidence(clip: Path) -> None:
+    with staged() as stage:
+        cli = Cli(stage.daemon.directory)
+        said = '{"do":"speak","text":"a"},{"do":"print","text":"last words"},{"do":"sleep","s":0.3}'
+        words = said + ',{"do":"die","signal":"SIGSEGV"}'
+        for name in ("one", "two"):
+            cli("submit", clip, f"--set=script=[{words}]", "--job", name)
+            assert cli("wait", name).code == 1
+        assert {job["job"] for job in cli.json("quarantine", "list")} == {"one", "two"}
+        assert re.search(r"one +quarantined ", cli("quarantine", "list").out)
+        shown = cli("quarantine", "show", "one").out
+        for evidence in (
+            r"deaths +2 ",
+            r"last seat +default/[01]\.\d+ ",
+            r"death +SIGSEGV",
+            r"1\.0 of 1\.0 s",
+            "last words",
+        ):
+            assert re.search(evidence, shown), shown
+        told = cli.json("quarantine", "show", "one")
+        assert told["job"]["attempts"] == 2 and told["fault"]["context"]["deaths"] == 2
+        assert cli("quarantine", "drop", "one").out == "one is forgotten\n"
+        assert cli("result", "one").code == 1
+        assert cli("quarantine", "retry", "two").out == "two is tried again\n"
+        assert cli("wait", "two").code == 1, "it dies again"
+        healthy = cli("submit", clip, "--job", "healthy").out.strip()
+        for command in ("show", "retry", "drop"):
+            wrong = cli("quarantine", command, healthy)
+            assert wrong.code == 1 and re.fullmatch(r"asrd: there is no job 'healthy' in quarantine.*\n", wrong.err)
+
+
+def test_events_are_printed_as_they_happen(cli: Cli, clip: Path) -> None:
+    lines = cli.start("events", "--json", "job.")
+    words = cli.start("events", "job.completed")
+    assert lines.stdout is not None and words.stdout is not None
+    os.set_blocking(lines.stdout.fileno(), False)
+    os.set_blocking(words.stdout.fileno(), False)
+
+    first: list[str] = ["", ""]
+
+    def both() -> bool:
+        cli("transcribe", clip, script("x"), "-q")
+        for index, stream in enumerate((lines.stdout, words.stdout)):
+            assert stream is not None
+            first[index] = first[index] or stream.readline()
+        return all(first)
+
+    eventually(both, 20)
+    event = json.loads(first[0])
+    assert event["type"].startswith("job.") and event["job"]
+    assert re.match(r"\d\d:\d\d:\d\d job\.completed job=\w+ pool=default ", first[1])
+    for process in (lines, words):
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (130, "")
 
 
 # --- the daemon -------------------------------------------------------------------------------------------------------
@@ -380,7 +519,7 @@ def test_stop_waits_until_the_daemon_has_gone(cli: Cli, clip: Path) -> None:
 
 def test_the_daemon_dies_under_a_running_command(scripted: Callable[..., Daemon], clip: Path) -> None:
     daemon = scripted()
-    process = Cli(daemon.directory).start("transcribe", clip, script(" first", 60), "-q")
+    process = Cli(daemon.directory).start("transcribe", clip, script(" first", 60), "-q", "--patience", "1")
     assert process.stdout is not None and process.stdout.readline() == "first\n"
     daemon.kill()
     _, err = process.communicate(timeout=20)
@@ -398,6 +537,10 @@ def test_the_daemon_dies_under_a_running_command(scripted: Callable[..., Daemon]
         ["wait", "x"],
         ["result", "x"],
         ["cancel", "x"],
+        ["retry", "x"],
+        ["quarantine", "list"],
+        ["quarantine", "show", "x"],
+        ["events"],
         ["jobs"],
         ["health"],
         ["stats", "--json"],
@@ -427,7 +570,8 @@ def test_the_runtime_directory_may_be_an_option(cli: Cli, nowhere: Cli) -> None:
 
 def test_help_and_version(nowhere: Cli) -> None:
     commands = (
-        "serve transcribe submit wait result cancel jobs health stats workers pools top recycle drain stop config demo"
+        "serve transcribe submit wait result cancel retry quarantine jobs events health stats workers pools top "
+        "recycle drain stop config demo"
     )
     shown = nowhere("--help").out
     assert all(re.search(rf"\b{name} ", shown) for name in commands.split())
@@ -495,14 +639,16 @@ def test_the_demo_shows_text_and_pool_and_leaves_nothing(tmp_path: Path) -> None
     short.rmdir()
 
 
-def test_a_demo_that_is_ended_early_leaves_nothing() -> None:
+def test_a_demo_that_is_ended_early_leaves_nothing(tmp_path: Path) -> None:
     short = Path(tempfile.mkdtemp(prefix="asrd-"))
-    process = subprocess.Popen([ASRD, "demo"], stdout=-1, stderr=-1, env={**os.environ, "TMPDIR": str(short)})
+    own = {"ASRD_STATE_DIR": str(tmp_path / "state"), "XDG_STATE_HOME": str(tmp_path / "home")}
+    process = subprocess.Popen([ASRD, "demo"], stdout=-1, stderr=-1, env={**os.environ, **own, "TMPDIR": str(short)})
     eventually(lambda: list(short.glob("asrd-demo-*/run/control.sock")), 30)
     process.terminate()
     process.communicate(timeout=40)
     assert process.returncode == 143
     assert list(short.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [], "the user's own jobs are not touched"
     short.rmdir()
 
 

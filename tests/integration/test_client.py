@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import asrd
+from asrd_protocol.faults import Code
 from support.daemon import Daemon
+from support.stage import Stage, staged
 from support.wait import eventually
 
 
@@ -169,6 +171,201 @@ def test_two_hundred_jobs_at_once(scripted: Callable[..., Daemon]) -> None:
             return [transcript.text for transcript in await asyncio.gather(*jobs)]
 
     assert asyncio.run(story()) == [f"{n}" for n in range(200)]
+
+
+# --- what is wanted of a job ------------------------------------------------------------------------------------------
+
+
+def test_wishes_reach_the_daemon(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted()
+    with asrd.Client(daemon.directory) as client:
+        client.transcribe(b"audio", script=[sleep(0.2), speak("measured")])
+        for _ in range(2):
+            client.submit(b"audio", script=[sleep(60)])
+        job = client.submit(b"audio", priority="low", client="archive", job="mine")
+        receipt = client.deposit(b"audio", priority="high")
+        assert receipt.eta_s > 0 and receipt.ahead == 1 and job.receipt.job == "mine"
+        (shown,) = client.jobs(client="archive")
+        assert (shown.job, shown.priority, shown.client, shown.state) == ("mine", "low", "archive", "queued")
+        assert {one.state for one in client.jobs(states=("running",))} == {"running"}
+        assert len(client.jobs(states=("running", "queued"))) == 4
+        assert [one.priority for one in client.jobs(2, states=("queued",))] == ["high", "low"]
+        assert client.jobs(pool="other") == []
+
+
+def test_a_deadline_ends_a_job_wherever_it_is(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted()
+    with asrd.Client(daemon.directory) as client:
+        with pytest.raises(asrd.JobFailed) as caught:
+            client.transcribe(b"audio", deadline=0.3, script=[sleep(60)])
+        assert caught.value.fault.code is Code.DEADLINE
+        with pytest.raises(asrd.Refused, match="deadline"):
+            client.submit(b"audio", deadline=-1)
+        with pytest.raises(asrd.Refused, match="priority"):
+            client.submit(b"audio", priority="urgent")
+
+
+def test_the_segments_so_far_are_fetched(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted()
+    with asrd.Client(daemon.directory) as client:
+        job = client.submit(b"audio", script=[speak("a"), speak("b"), sleep(60)])
+        segments = job.segments()
+        next(segments), next(segments)
+        state = client.fetch(job.id, partial=True)
+        assert isinstance(state, asrd.SoFar) and state.state == "running" and state.attempt == 1
+        assert [segment.text for segment in state.segments] == ["a", "b"]
+        assert not isinstance(client.fetch(job.id), asrd.SoFar)
+        job.cancel()
+
+
+def test_a_file_by_path_is_opened_by_the_daemon(scripted: Callable[..., Daemon], tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"audio")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    daemon = scripted()
+    with asrd.Client(daemon.directory) as client:
+        assert client.transcribe(link, by_path=True, script=[speak("read")]).text == "read"
+        finished = client.wait(client.enqueue(str(path), by_path=True, script=[speak("read")]))
+        assert isinstance(finished, asrd.Finished) and finished.transcript.text == "read"
+        (shown,) = client.jobs()
+        assert shown.bytes == len(b"audio")
+
+
+@pytest.mark.parametrize("what", ["changed", "gone"])
+def test_a_file_by_path_that_is_not_what_it_was_is_named(
+    scripted: Callable[..., Daemon], tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"audio")
+    daemon = scripted("--workers", "1")
+    with asrd.Client(daemon.directory) as client:
+        blocker = client.submit(b"audio", script=[sleep(60)])
+        eventually(lambda: client.stats().jobs.running == 1)
+        job = client.submit(path, by_path=True, script=[speak("never")])
+        if what == "changed":
+            path.write_bytes(b"other audio")
+        else:
+            path.unlink()
+        blocker.cancel()
+        with pytest.raises(asrd.JobFailed, match=path.name) as caught:
+            job.result(timeout=30)
+        assert caught.value.fault.code is (Code.INPUT_CHANGED if what == "changed" else Code.INPUT_MISSING)
+
+
+def test_what_cannot_go_by_path_is_named_before_anything_is_sent(
+    scripted: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = scripted()
+    with asrd.Client(daemon.directory) as client:
+        for audio, said in [
+            (b"audio", "given by its path"),
+            (tmp_path / "missing.wav", "there is no file .*missing.wav"),
+            (tmp_path, "is not a file"),
+            ("/dev/null", "is not a file"),
+            (os.fsdecode(b"/tmp/\xff"), "there is no file|cannot be read"),
+        ]:
+            with pytest.raises(asrd.AudioError, match=said):
+                client.submit(audio, by_path=True)
+        assert client.jobs() == []
+
+
+# --- jobs that failed -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A daemon whose workers take orders."""
+    with staged() as made:
+        yield made
+
+
+def test_a_failed_job_is_tried_again(stage: Stage) -> None:
+    stage.order("fail", [{"do": "fail", "message": "for now"}])
+    script = [{"do": "obey", "order": "fail"}, speak("well")]
+    with asrd.Client(stage.daemon.directory) as client:
+        job = client.submit(b"audio", script=script, retries=asrd.Retries(attempts=1))
+        with pytest.raises(asrd.JobFailed, match="for now"):
+            job.result(timeout=30)
+        assert [one.state for one in client.jobs()] == ["failed"], "it is kept"
+        assert client.retry(job.id)
+        finished = client.wait(job.id, timeout=30)
+        assert isinstance(finished, asrd.Finished) and finished.transcript.text == "well"
+        with pytest.raises(asrd.Refused, match="completed"):
+            client.retry(job.id)
+        with pytest.raises(asrd.UnknownJob):
+            client.retry("nobody")
+        running = client.submit(b"audio", script=[sleep(60)])
+        assert not client.retry(running.id), "it has not ended"
+        running.cancel()
+
+
+def test_a_job_that_workers_die_of_is_in_quarantine_until_it_is_tried_again(stage: Stage) -> None:
+    deaths = [{"do": "obey", "order": "first"}, {"do": "obey", "order": "second"}]
+    for order in ("first", "second"):
+        stage.order(order, [{"do": "die"}])
+    with asrd.Client(stage.daemon.directory) as client:
+        job = client.submit(b"audio", script=[speak("a"), *deaths, speak("b")])
+        with pytest.raises(asrd.JobFailed) as caught:
+            job.result(timeout=60)
+        assert caught.value.fault.code is Code.POISON and caught.value.fault.context["deaths"] == 2
+        (shown,) = client.quarantine()
+        assert (shown.job, shown.state, shown.attempts) == (job.id, "quarantined", 2)
+        stage.daemon.kill()
+        stage.daemon.restart()
+        assert [one.job for one in client.quarantine()] == [job.id], "it is kept"
+        assert client.retry(job.id)
+        assert client.job(job.id).result(timeout=60).text == "ab"
+        assert client.quarantine() == []
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_events_are_told_by_topic_and_go_on_after_a_restart(
+    scripted: Callable[..., Daemon],
+) -> None:
+    daemon = scripted()
+    heard: list[dict[str, Any]] = []
+
+    def listen(client: asrd.Client) -> None:
+        with pytest.raises(asrd.AsrdError, match="closed"):
+            for event in client.events("job.completed", "worker."):
+                heard.append(event)
+
+    def ends(client: asrd.Client, job: str) -> bool:
+        client.transcribe(b"audio", job=job, script=[speak("a")])
+        return any(event.get("job") == job for event in heard)
+
+    with asrd.Client(daemon.directory) as other, ThreadPoolExecutor() as pool:
+        with asrd.Client(daemon.directory) as client:
+            listening = pool.submit(listen, client)
+            eventually(lambda: ends(other, "before"))
+            daemon.kill()
+            daemon.restart()
+            eventually(lambda: ends(other, "after"), 30)
+        listening.result(10)
+    assert {event["type"].partition(".")[0] for event in heard} <= {"job", "worker"}
+    assert not [event for event in heard if event["type"] == "job.accepted"]
+
+
+def test_events_for_asyncio_end_with_their_daemon(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted()
+
+    async def story() -> list[str]:
+        async with asrd.AsyncClient(daemon.directory, patience=0.3) as client:
+            topics: list[str] = []
+            stopping = asyncio.create_task(client.stop())
+            with pytest.raises(asrd.NoDaemon, match="went away"):
+                async for event in client.events():
+                    topics.append(event["type"])
+            await stopping
+            with pytest.raises(asrd.NoDaemon, match="asrd serve"):
+                await anext(client.events())
+            return topics
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+    assert daemon.process.wait(20) == 0
 
 
 @pytest.mark.model

@@ -249,7 +249,7 @@ def test_drain_refuses_new_jobs_and_finishes_the_others_and_resume_takes_it_back
 
 
 def test_stop_finishes_what_was_accepted_and_exits_0(scripted: Callable[..., Daemon]) -> None:
-    daemon = scripted()
+    daemon = scripted("--durability", "none")
     wire = _busy(daemon, [{"do": "sleep", "s": 0.3}, ONE], 5)
     assert daemon.ask("stop")["type"] == "done"
     assert daemon.ask("health")["status"] == "draining"
@@ -260,8 +260,35 @@ def test_stop_finishes_what_was_accepted_and_exits_0(scripted: Callable[..., Dae
     assert daemon.leftovers() == []
 
 
-def test_stop_now_gives_up_what_runs_and_what_waits(scripted: Callable[..., Daemon]) -> None:
+def test_stop_finishes_what_runs_and_keeps_what_waits(scripted: Callable[..., Daemon]) -> None:
     daemon = scripted()
+    wire = _busy(daemon, [{"do": "sleep", "s": 0.3}, ONE], 5)
+    assert daemon.ask("stop")["type"] == "done"
+    assert [wire.end_of()[0]["type"] for _ in range(2)] == ["completed"] * 2
+    assert daemon.process.wait(10) == 0
+    assert daemon.leftovers() == []
+    daemon.restart()
+    again = daemon.ready().wire()
+    ends = [again.ask("wait", job=f"job-{number}") for number in range(5)]
+    assert [(end["type"], end["run"]["attempts"]) for end in ends] == [("completed", 1)] * 5
+
+
+def test_stop_now_keeps_what_runs_too_as_if_it_had_not_been_begun(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted()
+    _busy(daemon, [{"do": "sleep", "s": 2}, ONE], 3)
+    for _ in range(4):
+        assert daemon.ask("stop", now=True)["type"] == "done"
+        assert daemon.process.wait(10) == 0
+        assert daemon.leftovers() == []
+        daemon.restart()
+        daemon.ready()
+        eventually(lambda: daemon.ask("stats")["jobs"]["running"] == 2)
+    ends = [daemon.wire().ask("wait", job=f"job-{number}") for number in range(3)]
+    assert [(end["type"], end["run"]["attempts"]) for end in ends] == [("completed", 1)] * 3
+
+
+def test_stop_now_gives_up_what_runs_and_what_waits(scripted: Callable[..., Daemon]) -> None:
+    daemon = scripted("--durability", "none")
     wire = _busy(daemon, [ONE, FOREVER], 4)
     assert daemon.ask("stop", now=True)["type"] == "done"
     ends = [wire.end_of()[0] for _ in range(4)]

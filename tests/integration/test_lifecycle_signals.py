@@ -39,7 +39,7 @@ def _running(daemon: Daemon, *script: dict[str, Any], jobs: int, **fields: Any) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_what_was_accepted_and_exits_0(scripted: Callable[..., Daemon], number: signal.Signals) -> None:
-    daemon = scripted()
+    daemon = scripted("--durability", "none")
     wire = _running(daemon, SHORT, ONE, jobs=6)
     daemon.process.send_signal(number)
     eventually(lambda: daemon.ask("health")["status"] == "draining")
@@ -51,7 +51,7 @@ def test_a_signal_drains_what_was_accepted_and_exits_0(scripted: Callable[..., D
 
 
 def test_a_second_signal_hurries(scripted: Callable[..., Daemon]) -> None:
-    daemon = scripted()
+    daemon = scripted("--durability", "none")
     wire = _running(daemon, ONE, FOREVER, jobs=4)
     daemon.process.send_signal(signal.SIGTERM)
     eventually(lambda: daemon.ask("health")["status"] == "draining")
@@ -67,7 +67,7 @@ def test_a_second_signal_hurries(scripted: Callable[..., Daemon]) -> None:
 
 @pytest.mark.parametrize("how", ["gil", "c", "python", "stopped"])
 def test_workers_that_hang_do_not_hold_up_a_stop_in_a_hurry(scripted: Callable[..., Daemon], how: str) -> None:
-    daemon = scripted()
+    daemon = scripted("--durability", "none")
     wire = _running(daemon, ONE, {"do": "hang", "how": how}, jobs=2)
     daemon.process.send_signal(signal.SIGTERM)
     daemon.process.send_signal(signal.SIGINT)
@@ -77,7 +77,9 @@ def test_workers_that_hang_do_not_hold_up_a_stop_in_a_hurry(scripted: Callable[.
 
 
 def test_a_drain_has_an_end(scripted: Callable[..., Daemon]) -> None:
-    daemon = scripted("--engine", "scripted", "--workers", "2", config='drain_timeout = "500ms"')
+    daemon = scripted(
+        "--engine", "scripted", "--workers", "2", config='drain_timeout = "500ms"\n[journal]\ndurability = "none"'
+    )
     wire = _running(daemon, ONE, FOREVER, jobs=3)
     daemon.process.send_signal(signal.SIGTERM)
     assert {wire.end_of()[0]["fault"]["code"] for _ in range(3)} == {"shutting_down"}

@@ -2,7 +2,8 @@
 
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
-from property.world import Process, Ticket, World
+from property.records import Process, Ticket
+from property.world import World
 
 PACE = 0.25
 """Seconds that everything takes a healthy worker."""
@@ -11,6 +12,9 @@ PACE = 0.25
 def breathe(world: World) -> bool:
     """The next thing that happens by itself; False when nothing will ever happen again."""
     actor = next_actor(world)
+    if (world.writing or world.answers) and not (world.slow and actor):
+        world.write_all()
+        return True
     timer = world.next_timer()
     if actor and (timer is None or world.timers[timer][0] > world.now + PACE):
         world.now += PACE
@@ -23,10 +27,11 @@ def breathe(world: World) -> bool:
 
 
 def next_actor(world: World) -> Process | Ticket | None:
-    """The disk first, then the worker that has waited longest."""
+    """The disk first, when it is quick; then the worker that has waited longest."""
     storing = next((ticket for ticket in world.tickets.values() if ticket.state == "storing"), None)
     able = [process for process in world.processes.values() if can_act(process)]
-    return storing or min(able, key=lambda process: (process.acted_at, process.seat), default=None)
+    eager = min(able, key=lambda process: (process.acted_at, process.seat), default=None)
+    return (eager or storing) if world.slow else (storing or eager)
 
 
 def can_act(process: Process) -> bool:
@@ -35,7 +40,7 @@ def can_act(process: Process) -> bool:
         return True
     if process.stuck or (process.greeted_at is not None and not process.loading):
         return False
-    waits = process.warm and not process.job and process.stopped_at is None and process.killed_at is None
+    waits = process.warm and not process.sent and process.stopped_at is None and process.killed_at is None
     return not waits
 
 
@@ -53,9 +58,11 @@ def act(world: World, actor: Process | Ticket) -> None:
         fail_to_load(world, actor)
     elif not actor.warm:
         world.warm(actor)
-    elif actor.job and actor.cancelled_at is not None:
+    elif actor.sent and actor.cancelled_at is not None:
         world.fault(actor, Code.CANCELLED, leave=False)
-    elif actor.job:
+    elif actor.sent and not actor.told_duration and actor.attempt % 2:
+        world.progress(actor, 0.0, 1.0 + actor.attempt % 9)
+    elif actor.sent:
         world.finish(actor)
     else:
         world.exit(actor)

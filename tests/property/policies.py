@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from asrd_supervisor.core.policy import (
+    ClientQuota,
     Deadlines,
     Duration,
     PoolPolicy,
@@ -19,6 +20,7 @@ DEADLINES = Deadlines(
     warm_up=Duration(10),
     busy_floor=Duration(8),
     busy_factor=3.0,
+    stall=Duration(5),
     stop=Duration(4),
     kill=Duration(2),
     cancel=Duration(2),
@@ -26,7 +28,7 @@ DEADLINES = Deadlines(
 
 
 @st.composite
-def pool_policies(draw: st.DrawFn, name: str) -> PoolPolicy:
+def pool_policies(draw: st.DrawFn, name: str, durable: bool) -> PoolPolicy:
     """One pool."""
     max_jobs, max_age = draw(st.sampled_from([(0, 0), (1, 0), (2, 0), (4, 0), (0, 20), (3, 30)]))
     return PoolPolicy(
@@ -38,17 +40,47 @@ def pool_policies(draw: st.DrawFn, name: str) -> PoolPolicy:
         restarts=RestartPolicy(
             intensity=draw(st.integers(1, 3)), period=Duration(20), delay_max=Duration(3), revive=Duration(15)
         ),
+        retries=draw(retry_policies()),
+        durable=durable,
+    )
+
+
+@st.composite
+def retry_policies(draw: st.DrawFn) -> RetryPolicy:
+    """Mostly without a delay: what follows at once is the harder to get right."""
+    return RetryPolicy(
+        attempts=draw(st.sampled_from([1, 2, 3, 5])),
+        deaths=draw(st.sampled_from([1, 2, 3, 3])),
+        backoff=draw(st.sampled_from(["fixed", "linear", "exponential", "fibonacci"])),
+        delay=draw(st.sampled_from([Duration(0), Duration(0), Duration(0.5), Duration(2)])),
+        delay_max=Duration(5),
+        jitter=draw(st.sampled_from([0.0, 0.5])),
+    )
+
+
+@st.composite
+def queue_policies(draw: st.DrawFn) -> QueuePolicy:
+    """Little room, for all and for each."""
+    return QueuePolicy(
+        max_jobs=draw(st.sampled_from([1, 6, 12, 12])),
+        max_bytes=Size(100),
+        max_audio_s=draw(st.sampled_from([Duration(0), Duration(0), Duration(70)])),
+        per_user=ClientQuota(
+            max_jobs=draw(st.sampled_from([0, 0, 2])),
+            max_bytes=draw(st.sampled_from([Size(0), Size(0), Size(45)])),
+            max_audio_s=draw(st.sampled_from([Duration(0), Duration(0), Duration(40)])),
+        ),
     )
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """A daemon with one or two pools and little room."""
-    names = draw(st.sampled_from([["a"], ["a"], ["a", "b"]]))
+    names, durable = draw(st.sampled_from([["a"], ["a"], ["a", "b"]])), draw(st.booleans())
     return Policy(
-        pools=[draw(pool_policies(name)) for name in names],
+        pools=[draw(pool_policies(name, durable)) for name in names],
         default_pool="a",
-        queue=QueuePolicy(max_jobs=draw(st.sampled_from([1, 3, 6])), max_bytes=Size(100)),
-        retries=RetryPolicy(attempts=draw(st.sampled_from([1, 2, 3, 3])), deaths=draw(st.integers(1, 3))),
+        queue=draw(queue_policies()),
         drain_timeout=30.0,
+        durable=durable,
     )

@@ -3,12 +3,12 @@
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import events as ev
-from property.world import Process
+from property.records import Process
 
 
 def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
     """What no healthy worker says; None where it would be in order."""
-    seat, other = process.seat, process.attempt + (1 if process.job else 0)
+    seat, other = process.seat, process.attempt + (1 if process.sent else 0)
     events: list[ev.WorkerEvent | None] = [
         ev.WorkerBroke(seat, "garbage"),
         ev.WorkerGreeted(seat, 1000 + seat.generation) if process.greeted_at is not None else None,

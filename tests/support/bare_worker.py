@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ class BareWorker:
         self._link.bind(f"ipc://{directory}/link")
         self._log = directory / "log"
         command = [sys.executable, "-P", "-m", "asrd_worker", "--seat", SEAT]
-        command += ["--link", f"ipc://{directory}/link", "--parent", str(parent)]
+        self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command += ["--link", f"ipc://{directory}/link", "--parent", str(parent), "--door", str(theirs.fileno())]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -48,7 +50,9 @@ class BareWorker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                pass_fds=(theirs.fileno(),),
             )
+        theirs.close()
 
     @property
     def log(self) -> str:
@@ -87,7 +91,15 @@ class BareWorker:
 
     def start(self, attempt: int, *, audio: Audio | None = None, body: bytes = b"audio", **options: Any) -> None:
         """Give it a step."""
-        self.say(link.RunStep(attempt, audio or Pcm(), options), body)
+        self.hand_over(attempt, body)
+        self.say(link.RunStep(attempt, audio or Pcm(), options))
+
+    def hand_over(self, attempt: int, body: bytes) -> None:
+        """Give it an open file for a step."""
+        with tempfile.TemporaryFile() as file:
+            file.write(body)
+            file.flush()
+            socket.send_fds(self._door, [attempt.to_bytes(8, "big")], [file.fileno()])
 
     def ends(self, attempt: int) -> list[Said]:
         """All that is said about the step, to its end; nothing may be said about another one meanwhile."""
@@ -121,6 +133,7 @@ class BareWorker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
+        self._door.close()
         self._context.destroy(linger=0)
 
 

@@ -1,5 +1,10 @@
-"""A daemon that says what a test wants, over real sockets: for what a healthy daemon never does."""
+"""A daemon that says what a test wants, over real sockets: for what a healthy daemon never does.
 
+And a line to a healthy one on which bytes get lost.
+"""
+
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,10 +45,10 @@ class FakeDaemon:
         self.close()
 
     def _bind(self, path: Path) -> "zmq.Socket[bytes]":
-        socket = self._context.socket(zmq.ROUTER)
+        router = self._context.socket(zmq.ROUTER)
         path.unlink(missing_ok=True)
-        socket.bind(f"ipc://{path}")
-        return socket
+        router.bind(f"ipc://{path}")
+        return router
 
     def kinds(self) -> list[str]:
         """The types of the questions so far."""
@@ -58,19 +63,19 @@ class FakeDaemon:
 
     def _serve(self) -> None:
         poller = zmq.Poller()
-        for socket in (*self._sockets.values(), self._ear):
-            poller.register(socket, zmq.POLLIN)
+        for listening in (*self._sockets.values(), self._ear):
+            poller.register(listening, zmq.POLLIN)
         while self._ear not in (ready := dict(poller.poll())):
-            for name, socket in self._sockets.items():
-                if socket in ready:
-                    self._answer(name, socket)
+            for name, router in self._sockets.items():
+                if router in ready:
+                    self._answer(name, router)
 
-    def _answer(self, name: str, socket: "zmq.Socket[bytes]") -> None:
-        peer, header, *body = socket.recv_multipart()
+    def _answer(self, name: str, router: "zmq.Socket[bytes]") -> None:
+        peer, header, *body = router.recv_multipart()
         question = self._codecs[name].decode(header)
         self.asked.append(question)
         for said in self._script(question, b"".join(body)):
-            socket.send_multipart([peer, *_frames(said, question.ref)])
+            router.send_multipart([peer, *_frames(said, question.ref)])
 
 
 def _frames(said: Says, ref: str) -> list[bytes]:
@@ -79,6 +84,67 @@ def _frames(said: Says, ref: str) -> list[bytes]:
     answer, body = said if isinstance(said, tuple) else (said, None)
     header = encode(msgspec.structs.replace(answer, ref=answer.ref or ref))
     return [header] if body is None else [header, body]
+
+
+class BadLine:
+    """Stands between a client in ``directory`` and the daemon in ``beyond``, and loses what a test wants lost."""
+
+    def __init__(self, directory: Path, beyond: Path) -> None:
+        self.deaf = False
+        """Whether the daemon hears nothing more; until the line is cut."""
+        self.mute = False
+        """Whether the client hears nothing more; until the line is cut."""
+        self._ends: list[socket.socket] = []
+        self._listeners: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        for name in ("jobs.sock", "control.sock"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(directory / name))
+            listener.listen()
+            self._listeners.append(listener)
+            self._start(self._accept, listener, str(beyond / name))
+
+    def __enter__(self) -> "BadLine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in self._listeners:
+            _hang_up(listener)
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+
+    def cut(self) -> None:
+        """Every connection breaks; the next ones are good."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            _hang_up(end)
+        self.deaf = self.mute = False
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self, listener: socket.socket, target: str) -> None:
+        with contextlib.suppress(OSError), listener:
+            while True:
+                near, far = listener.accept()[0], socket.socket(socket.AF_UNIX)
+                far.connect(target)
+                self._ends += [near, far]
+                self._start(self._pass_on, near, far, lambda: self.deaf)
+                self._start(self._pass_on, far, near, lambda: self.mute)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, lost: Callable[[], bool]) -> None:
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(65_536):
+                if not lost():
+                    sink.sendall(data)
+        _hang_up(sink)
+
+
+def _hang_up(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def segment(index: int, text: str = "") -> Segment:

@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+import msgspec
+
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import actions as do
@@ -34,24 +36,38 @@ class Play:
         *pools: PoolPolicy,
         queue: QueuePolicy | None = None,
         retries: RetryPolicy | None = None,
-        drain: float = 60.0,
+        durable: bool = False,
+        prompt: bool = True,
     ) -> None:
+        """``prompt``: the disk is quick, and what it is told is not shown; what waits is in ``kept``."""
         pools = pools or (pool(),)
-        policy = Policy(
-            pools=list(pools),
-            default_pool=pools[0].name,
-            queue=queue or QueuePolicy(),
-            retries=retries or RetryPolicy(),
-        )
+        if retries:
+            pools = tuple(msgspec.structs.replace(one, retries=retries) for one in pools)
+        if durable:
+            pools = tuple(msgspec.structs.replace(one, durable=True) for one in pools)
+        policy = Policy(pools=list(pools), default_pool=pools[0].name, queue=queue or QueuePolicy(), durable=durable)
+        self.prompt = prompt
+        self.kept: list[do.PersistWait] = []
         self.core = Supervisor(policy, random.Random(1))
         self.now = 0.0
         self.due: dict[tuple[str, int, str], tuple[float, ev.TimerFired]] = {}
+        self.alarms: dict[tuple[str, str], tuple[float, ev.AlarmRang]] = {}
         self.said: list[do.Announce] = []
         self.first = self._sift(self.core.start(self.now))
 
     def tell(self, *events: ev.Event) -> list[do.Action]:
         """The orders that follow, without announcements and timers: those are in ``said`` and ``due``."""
-        return [order for event in events for order in self._sift(self.core.handle(self.now, event))]
+        orders: list[do.Action] = []
+        todo = list(events)
+        while todo:
+            for order in self._sift(self.core.handle(self.now, todo.pop(0))):
+                if self.prompt and isinstance(order, do.PersistAttempt):
+                    todo.insert(0, ev.AttemptPersisted(order.seat, order.attempt))
+                elif self.prompt and isinstance(order, do.PersistWait):
+                    self.kept.append(order)
+                else:
+                    orders.append(order)
+        return orders
 
     def _sift(self, actions: list[do.Action]) -> list[do.Action]:
         orders = []
@@ -59,6 +75,8 @@ class Play:
             match action:
                 case do.SetTimer(pool, slot, kind, number, delay):
                     self.due[pool, slot, kind] = (self.now + delay, ev.TimerFired(pool, slot, kind, number))
+                case do.SetAlarm(job, kind, number, delay):
+                    self.alarms[job, kind] = (self.now + delay, ev.AlarmRang(job, kind, number))
                 case do.Announce():
                     self.said.append(action)
                 case _:
@@ -74,6 +92,15 @@ class Play:
         self.now, fired = self.due.pop((pool, slot, kind))
         return self.tell(fired)
 
+    def wake(self, job: str, kind: str = "retry") -> list[do.Action]:
+        """Wait for an alarm of a job, and what follows when it rings."""
+        self.now, rang = self.alarms.pop((job, kind))
+        return self.tell(rang)
+
+    def waits(self, job: str, kind: str = "retry") -> float:
+        """Seconds until an alarm of a job rings."""
+        return self.alarms[job, kind][0] - self.now
+
     def states(self, pool: str = "p") -> str:
         """The states of all slots."""
         return " ".join(slot.state for slot in self.core.pools[pool].slots)
@@ -88,9 +115,14 @@ class Play:
         """These workers greet and are warm."""
         return [order for name in names for order in self.tell(greeted(name), ev.WorkerWarmed(seat(name)))]
 
-    def submit(self, *jobs: str, size: int = 1) -> list[do.Action]:
+    def submit(self, *jobs: str, size: int = 1, **more: Any) -> list[do.Action]:
         """These jobs are submitted and stored."""
-        return [order for job in jobs for order in self.tell(ev.JobSubmitted(job, None, size), ev.JobPersisted(job))]
+        events = [(ev.JobSubmitted(job, None, size, **more), ev.JobPersisted(job)) for job in jobs]
+        return [order for pair in events for order in self.tell(*pair)]
+
+    def stored(self, name: str) -> list[do.Action]:
+        """It is stored that this worker is going to try what it is meant to have."""
+        return self.tell(ev.AttemptPersisted(seat(name), self.attempt(name)))
 
     def sent(self, orders: list[do.Action]) -> list[tuple[str, str]]:
         """Which job went to which worker."""

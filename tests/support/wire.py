@@ -1,6 +1,7 @@
 """A bare connection: ZeroMQ and JSON or msgpack, nothing of the asrd client."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 import zmq
 
 Answer = dict[str, Any]
+Prepare = Callable[["zmq.Socket[bytes]"], None]
 
 
 class Wire:
@@ -21,12 +23,24 @@ class Wire:
         socket: str = "jobs",
         timeout: float = 60.0,
     ) -> None:
+        self._open(f"ipc://{directory / socket}.sock", kind, encoding, timeout, None)
+
+    @classmethod
+    def to(cls, address: str, *, prepare: Prepare | None = None, timeout: float = 60.0) -> "Wire":
+        """To any address; ``prepare`` is called with the socket before it connects."""
+        wire = cls.__new__(cls)
+        wire._open(address, "dealer", "msgpack", timeout, prepare)
+        return wire
+
+    def _open(self, address: str, kind: str, encoding: str, timeout: float, prepare: Prepare | None) -> None:
         self._json = encoding == "json"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ if kind == "req" else zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVTIMEO, int(timeout * 1000))
-        self._socket.connect(f"ipc://{directory / socket}.sock")
+        if prepare:
+            prepare(self._socket)
+        self._socket.connect(address)
 
     def close(self) -> None:
         """Let go."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrd.audio import Sound, load, size
+from asrd.audio import Sound, load, named, size
 from asrd.errors import AudioError
-from asrd_protocol.messages import MediaFile, Pcm
+from asrd_protocol.messages import LocalFile, MediaFile, Pcm
 
 
 def test_a_path_is_read_and_named_without_its_folders(tmp_path: Path) -> None:
@@ -19,6 +19,19 @@ def test_a_path_is_read_and_named_without_its_folders(tmp_path: Path) -> None:
     for given in (path, str(path)):
         assert load(given) == Sound(str(path), MediaFile(name="a talk.mp3"), b"data")
         assert size(given) == 4
+
+
+def test_a_path_that_is_only_named_is_real_and_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real.mp3").touch()
+    (tmp_path / "link").symlink_to("real.mp3")
+    monkeypatch.chdir(tmp_path)
+    real = LocalFile(path=os.path.realpath(tmp_path / "real.mp3"))
+    for given in ("real.mp3", "./link", Path("link"), tmp_path / "link"):
+        sound = named(given)
+        assert (sound.audio, sound.body) == (real, b"")
+        assert named(sound) is sound and load(sound, limit=1) is sound, "an empty body is no fault here"
+    with pytest.raises(AudioError, match="given by its path"):
+        named(load(b"data"))
 
 
 @pytest.mark.parametrize("given", [b"data", bytearray(b"data"), memoryview(b"data")])

@@ -1,20 +1,23 @@
 """The parts of the command that need no daemon."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import asrd
 from asrd.aio import AsyncClient
 from asrd.cli import screen
 from asrd.cli.frame import Rate, Sample
-from asrd.cli.options import engine_options, formats_of
+from asrd.cli.options import Lane, engine_options, formats_of, states_of, wishes
 from asrd.cli.output import Rendering
 from asrd.cli.source import Source, check_stems, sources
 from asrd.cli.verdict import UsageError, report
 from asrd.cues import Layout
 from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
+from asrd.sync import Client
 from asrd_protocol import messages as m
 from asrd_protocol.faults import Code, Fault
 
@@ -71,8 +74,39 @@ def test_a_setting_that_is_none_is_named(setting: str, said: str) -> None:
 def test_reserved_settings_are_those_that_submit_takes() -> None:
     from asrd.cli.options import _RESERVED
 
-    assert AsyncClient.submit.__kwdefaults__.keys() == _RESERVED.keys()
-    assert AsyncClient.transcribe.__kwdefaults__.keys() == _RESERVED.keys()
+    for method in (AsyncClient.submit, AsyncClient.enqueue, Client.transcribe, asrd.submit):
+        parameters = inspect.signature(method).parameters.values()
+        keywords = {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+        assert keywords == _RESERVED.keys()
+
+
+def test_only_wishes_that_were_given_are_sent() -> None:
+    nothing = {
+        "pool": None,
+        "client": "",
+        "deadline": None,
+        "by_path": False,
+        "attempts": None,
+        "priority": Lane.NORMAL,
+    }
+    assert wishes(nothing) == {"priority": "normal"}
+    given = {"pool": "p", "job": "j", "client": "c", "deadline": 5.0, "by_path": True, "attempts": 2, "timeout": 3.0}
+    assert wishes({**given, "priority": Lane.LOW}) == {
+        "pool": "p",
+        "job": "j",
+        "client": "c",
+        "deadline": 5.0,
+        "by_path": True,
+        "retries": asrd.Retries(attempts=2),
+        "priority": "low",
+    }
+
+
+def test_states() -> None:
+    assert states_of(None) == []
+    assert states_of(["running", "queued", "running"]) == ["queued", "running"]
+    with pytest.raises(UsageError, match="'quarantine'; did you mean 'quarantined'"):
+        states_of(["quarantine"])
 
 
 def test_formats() -> None:

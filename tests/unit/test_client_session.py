@@ -28,8 +28,20 @@ def said(answer: m.AnyAnswer, ref: str, body: bytes | None = None) -> list[bytes
     return [header] if body is None else [header, body]
 
 
+def push(index: int, ref: str) -> list[bytes]:
+    """The frames of one segment."""
+    answer, body = decoded("j", index)
+    return said(answer, ref, body)
+
+
 def refusal(code: Code, **more: float) -> m.Refused:
     return m.Refused(fault=Fault.of(code, f"because of {code}", **more))
+
+
+def releases(outputs: list[Output]) -> list[str]:
+    """The jobs that the daemon may forget."""
+    assert all(isinstance(question, m.Release) for question in sent(outputs))
+    return [question.job for question in sent(outputs) if isinstance(question, m.Release)]
 
 
 def submitted(session: Session, *, accepted: bool = True, reply: str = "stream") -> tuple[Track, str]:
@@ -72,13 +84,12 @@ def test_the_life_of_a_job() -> None:
     assert track.body == b"", "accepted audio need not be kept"
     assert session.receive(said(m.Progress(job="j", done=1.0, duration=4.0), ref)) == [Moved(track)]
     assert track.progress == JobProgress(1.0, 4.0) and track.progress.fraction == 0.25
-    push, body = decoded("j", 0)
-    assert session.receive(said(push, ref, body)) == [Moved(track)]
+    assert session.receive(push(0, ref)) == [Moved(track)]
     assert [s.id for s in track.segments] == [0]
     end, body = completed("j", 2)
     moved, release = session.receive(said(end, ref, body))
     assert moved == Moved(track)
-    assert sent([release]) == [m.Release(job="j")]
+    assert releases([release]) == ["j"]
     assert isinstance(track.end, Finished) and track.end.transcript.text == " 0 1"
     assert [s.id for s in track.segments] == [0, 1]
     assert track.progress.fraction == 1.0
@@ -89,8 +100,9 @@ def test_a_segment_of_a_second_attempt_is_not_taken_twice() -> None:
     session = Session()
     track, ref = submitted(session)
     for attempt, index in [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]:
-        push, body = decoded("j", index, attempt)
-        session.receive(said(push, ref, body))
+        answer, body = decoded("j", index, attempt)
+        news = session.receive(said(answer, ref, body))
+        assert news == ([] if (attempt, index) in ((2, 0), (2, 1)) else [Moved(track)])
     assert [s.id for s in track.segments] == [0, 1, 2]
 
 
@@ -101,8 +113,7 @@ def test_whatever_is_pushed_segments_come_in_order_once_and_complete(total: int,
     shown: list[int] = []
     for index in pushes:
         if index < total:
-            push, body = decoded("j", index)
-            session.receive(said(push, ref, body))
+            session.receive(push(index, ref))
         assert [s.id for s in track.segments][: len(shown)] == shown, "what was shown stays"
         shown = [s.id for s in track.segments]
     end, body = completed("j", total)
@@ -110,12 +121,23 @@ def test_whatever_is_pushed_segments_come_in_order_once_and_complete(total: int,
     assert [s.id for s in track.segments] == list(range(total))
 
 
-def test_a_failed_job_is_released_too() -> None:
+@pytest.mark.parametrize(
+    ("code", "released"),
+    [
+        (Code.BAD_OPTION, ["j"]),
+        (Code.CANCELLED, ["j"]),
+        (Code.POISON, []),
+        (Code.WORKER_DIED, []),
+        (Code.DEADLINE, []),
+        (Code.INTERNAL, []),
+    ],
+)
+def test_a_failed_job_is_released_unless_a_retry_or_a_look_at_it_may_be_wanted(code: Code, released: list[str]) -> None:
     session = Session()
     track, ref = submitted(session)
-    outputs = session.receive(said(m.Failed(job="j", fault=Fault.of(Code.POISON, "no")), ref))
-    assert sent(outputs) == [m.Release(job="j")]
-    assert type(track.end) is JobFailed and str(track.end) == "no"
+    outputs = session.receive(said(m.Failed(job="j", fault=Fault.of(code, "no")), ref))
+    assert releases(outputs) == released
+    assert isinstance(track.end, JobFailed) and str(track.end) == "no"
 
 
 def test_a_cancelled_job_has_a_type_of_its_own() -> None:
@@ -138,6 +160,16 @@ def test_a_detached_job_is_not_released() -> None:
     _, ref = submitted(session, reply="accepted")
     end, body = completed("j")
     assert sent(session.receive(said(end, ref, body))) == []
+
+
+def test_a_release_is_asked_again_until_it_is_answered() -> None:
+    session = Session()
+    _, ref = submitted(session)
+    end, body = completed("j")
+    (release,) = sent(session.receive(said(end, ref, body)))
+    assert sent(session.back(Channel.JOBS)) == [release]
+    session.receive(said(refusal(Code.UNKNOWN_JOB), release.ref))
+    assert session.back(Channel.JOBS) == [], "that it is unknown is as good"
 
 
 def test_a_refused_submit_ends_the_job_with_the_reason() -> None:
@@ -164,12 +196,12 @@ def test_a_wait_that_ran_out_is_asked_again_and_a_fetch_is_not() -> None:
     assert isinstance(again, m.Wait) and again.stream and again.ref != wait.ref
 
 
-def test_a_recheck_is_asked_once_at_a_time() -> None:
+def test_a_recheck_without_an_answer_is_the_same_question_again() -> None:
     session = Session()
     track, _ = submitted(session)
     (fetch,) = sent(session.recheck(track))
     assert fetch == m.Fetch(job="j", ref=fetch.ref)
-    assert session.recheck(track) == []
+    assert sent(session.recheck(track)) == [fetch]
     session.receive(said(m.Pending(job="j", state="running"), fetch.ref))
     assert len(session.recheck(track)) == 1
 
@@ -199,13 +231,16 @@ def test_after_a_restart_an_accepted_job_is_asked_for_and_is_lost_if_unknown() -
 
 def test_after_a_restart_a_daemon_with_a_journal_goes_on() -> None:
     session = Session()
-    track, _ = submitted(session)
+    track, ref = submitted(session)
+    session.receive(push(0, ref))
     wait, fetch = sent(session.back(Channel.JOBS))
-    session.receive(said(m.Pending(job="j", state="running"), fetch.ref))
-    push, body = decoded("j", 0)
-    session.receive(said(push, wait.ref, body))
-    end, body = completed("j")
-    assert sent(session.receive(said(end, wait.ref, body))) == [m.Release(job="j")]
+    assert isinstance(wait, m.Wait) and wait.stream and wait.since == 1, "the first that is missing"
+    session.receive(said(m.Pending(job="j", state="running", done=1.0, duration=2.0), fetch.ref))
+    assert track.progress == JobProgress(1.0, 2.0)
+    session.receive(push(1, wait.ref))
+    assert [s.id for s in track.segments] == [0, 1]
+    end, body = completed("j", 2)
+    assert releases(session.receive(said(end, wait.ref, body))) == ["j"]
     assert isinstance(track.end, Finished)
 
 
@@ -213,15 +248,51 @@ def test_a_job_that_was_never_accepted_is_submitted_again_with_its_id_but_not_fo
     session = Session()
     track, _ = submitted(session, accepted=False)
     for _ in range(MAX_SENT - 1):
-        wait, fetch = sent(session.back(Channel.JOBS))
-        (send,) = session.receive(said(refusal(Code.UNKNOWN_JOB), wait.ref))
+        (send,) = session.back(Channel.JOBS)
         (again,) = sent([send])
         assert isinstance(again, m.Submit) and again.job == "j" and again.options == {"language": "en"}
         assert isinstance(send, Send) and send.frames[1] == b"audio"
-        assert session.receive(said(refusal(Code.UNKNOWN_JOB), fetch.ref)) == []
-    wait, _ = sent(session.back(Channel.JOBS))
-    assert session.receive(said(refusal(Code.UNKNOWN_JOB), wait.ref)) == [Moved(track)]
+    assert session.back(Channel.JOBS) == [Moved(track)]
     assert "5 bytes" in str(track.end)
+
+
+def test_a_submit_that_got_lost_on_the_way_is_repeated_when_the_daemon_is_asked() -> None:
+    session = Session()
+    track, _ = submitted(session, accepted=False)
+    (fetch,) = sent(session.recheck(track))
+    (again,) = sent(session.receive(said(refusal(Code.UNKNOWN_JOB), fetch.ref)))
+    assert isinstance(again, m.Submit) and again.job == "j"
+
+
+def test_a_repeated_submit_joins_its_job_where_it_is_and_a_first_one_needs_not() -> None:
+    session = Session()
+    track, _ = submitted(session, accepted=False)
+    (again,) = sent(session.back(Channel.JOBS))
+    (wait,) = sent(session.receive(said(m.Accepted(job="j", ahead=2, eta_s=7.5), again.ref)))
+    assert isinstance(wait, m.Wait) and wait.stream and wait.since == 0
+    assert (track.receipt.ahead, track.receipt.eta_s) == (2, 7.5)
+    detached, _ = session.submit(m.Submit(job="k", reply="accepted"), b"audio")
+    (again,) = [question for question in sent(session.back(Channel.JOBS)) if isinstance(question, m.Submit)]
+    assert session.receive(said(m.Accepted(job="k"), again.ref)) == [Moved(detached)]
+
+
+def test_segments_before_a_gap_are_asked_for_once() -> None:
+    session = Session()
+    track, ref = submitted(session)
+    (wait,) = sent(session.receive(push(1, ref)))
+    assert isinstance(wait, m.Wait) and wait.stream and wait.since == 0
+    assert session.receive(push(2, ref)) == []
+    for index in range(3):
+        assert session.receive(push(index, wait.ref)) == [Moved(track)]
+    assert session.receive(push(3, ref)) == [Moved(track)], "the first question still counts"
+    (further,) = sent(session.receive(push(5, ref)))
+    assert isinstance(further, m.Wait) and further.since == 4
+    assert session.receive(push(4, wait.ref)) == [], "only one of them is listened to"
+
+
+def test_a_job_by_path_has_no_body() -> None:
+    track, (send,) = Session().submit(m.Submit(audio=m.LocalFile(path="/talk.mp3")), b"")
+    assert isinstance(send, Send) and len(send.frames) == 1 and track.frames == []
 
 
 def test_everything_on_a_lost_connection_ends() -> None:

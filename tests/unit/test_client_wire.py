@@ -136,6 +136,26 @@ def test_a_question_without_an_answer_times_out(place: Path) -> None:
         client.health()
 
 
+def test_a_wait_that_a_restart_has_prolonged_says_how_the_job_stands(place: Path) -> None:
+    def silent(question: Question, body: bytes) -> Sequence[Says]:
+        return [m.Pending(job="j", state="running")] if isinstance(question, m.Fetch) else []
+
+    with FakeDaemon(place, silent) as daemon, asrd.Client(place, timeout=0.2) as client:
+        assert isinstance(client.wait("j", timeout=0.1), m.Pending)
+        assert daemon.kinds() == ["Wait", "Fetch"]
+
+
+def test_segments_so_far_that_are_none_are_named(place: Path) -> None:
+    bodies = [(m.Pending(job="j", state="running"), b'[{"id":'), m.Pending(job="j", state="running")]
+    for answer in bodies:
+        with (
+            FakeDaemon(place, lambda question, body, answer=answer: [answer]),
+            asrd.Client(place) as client,
+            pytest.raises(asrd.ProtocolError, match="job j"),
+        ):
+            client.fetch("j", partial=True)
+
+
 def test_a_result_that_takes_longer_than_wanted_times_out_and_the_job_goes_on(place: Path) -> None:
     def slow(question: Question, body: bytes) -> Sequence[Says]:
         return [m.Accepted(job="j")] if isinstance(question, m.Submit) else good(question, body)

@@ -9,7 +9,7 @@ import pytest
 from asrd_protocol import VERSION
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import MAX_HEADER, Codec, Encoding, Unreadable, did_you_mean, encode
-from asrd_protocol.faults import BLAME, Blame, Code, Fault
+from asrd_protocol.faults import BLAME, Blame, Code, Fault, severity_of
 
 QUESTIONS: Codec[msg.JobQuestion] = Codec(msg.JobQuestion)
 CONTROL: Codec[msg.ControlQuestion] = Codec(msg.ControlQuestion)
@@ -155,6 +155,7 @@ def test_a_repeat_may_help_unless_the_caller_is_to_blame(code: Code) -> None:
         code=code,
         blame=BLAME[code],
         message="why",
+        severity=severity_of(code),
         retry=BLAME[code] is not Blame.CALLER,
         retry_after=1.5,
         context={"seat": "default/0.1"},

@@ -88,7 +88,7 @@ def test_times(written: str, seconds: float) -> None:
      ('"1.5 GB"', 1_500_000_000), ('"1KiB"', 1024), ('"2MiB"', 2 << 20), ('"2GiB"', 2 << 30)],
 )  # fmt: skip
 def test_sizes(written: str, size: int) -> None:
-    found = _decode(f"[results]\nmax_bytes = {written}").results.max_bytes
+    found = _decode(f"[journal]\nballast = {written}").journal.ballast
 
     assert (type(found), found) == (Size, size)
 
@@ -137,7 +137,7 @@ MISTAKES = {
     "[pools.fast.deadlines]\nstart = 0": "pools.fast.deadlines.start: expected more than 0, got 0",
     "log.level = 'loud'": "log.level: expected one of 'debug', 'info', 'warning', 'error', got 'loud'",
     "log = []": "log: expected a table, got []",
-    "jurnal = {}": "jurnal: there is no such key",
+    "jurnal = {}": "jurnal: there is no such key; did you mean 'journal'?",
     '"a\\nb" = 1': "a\nb: there is no such key",
 }  # fmt: skip
 

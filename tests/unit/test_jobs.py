@@ -37,7 +37,7 @@ def failure(orders: list[do.Action]) -> do.Fail:
 
 def test_a_job_is_accepted_when_it_is_stored_and_ends_with_its_result(play: Play) -> None:
     assert play.tell(ev.JobSubmitted("a", None, 10)) == [do.Persist("a")]
-    assert play.tell(ev.JobPersisted("a")) == [do.Accept("a", 0), do.SendStep(seat("p/0.1"), 1, "a")]
+    assert play.tell(ev.JobPersisted("a")) == [do.Accept("a", 0, 0.0), do.SendStep(seat("p/0.1"), 1, "a")]
     play.now = 2.5
     (delivered,) = play.finish("p/0.1", "the text")
     assert isinstance(delivered, do.Deliver)
@@ -54,6 +54,28 @@ def test_waiting_jobs_are_told_how_many_are_ahead(play: Play) -> None:
     assert [order.ahead for order in orders if isinstance(order, do.Accept)] == [0, 0, 0, 1]
     assert play.core.jobs.count(JobState.QUEUED) == 2
     assert play.sent(play.finish("p/0.1")) == [("c", "p/0.1")]
+
+
+@pytest.mark.parametrize(
+    ("ann", "bob", "shared"),
+    [
+        ({"client": "x"}, {"client": "x"}, True),
+        ({"client": "x"}, {"client": "y"}, False),
+        ({"client": "x", "owner": "ann"}, {"client": "x", "owner": "bob"}, False),
+        ({"client": "x", "connection": "1"}, {"client": "x", "connection": "2"}, True),
+        ({"connection": "1"}, {"connection": "2"}, False),
+        ({"connection": "1"}, {"connection": "1"}, True),
+    ],
+)
+def test_a_client_is_a_name_among_those_of_its_user_or_else_a_connection(
+    ann: dict[str, str], bob: dict[str, str], shared: bool
+) -> None:
+    play = Play(pool(workers=1))
+    play.boot("p/0.1")
+    play.submit("a", "b", "c", **ann)
+    play.submit("z", **bob)
+    order = [play.sent(play.finish("p/0.1"))[0][0] for _ in range(3)]
+    assert order == (["b", "c", "z"] if shared else ["z", "b", "c"])
 
 
 def test_progress_and_segments_are_passed_on(play: Play) -> None:
@@ -126,6 +148,34 @@ def test_a_draining_daemon_refuses_finishes_and_resumes(play: Play) -> None:
     assert play.tell(ev.JobSubmitted("b", None, 1)) == [do.Persist("b")]
 
 
+def test_a_job_that_cannot_be_stored_is_refused_and_forgotten(play: Play) -> None:
+    play.tell(ev.JobSubmitted("a", None, 10))
+    full = Fault.of(Code.INSUFFICIENT_STORAGE, "the disk is full", retry_after=10.0)
+    assert play.tell(ev.JobUnstored("a", full)) == [do.Refuse("a", full)]
+    assert play.core.jobs.refused == {"insufficient_storage": 1}
+    assert play.core.jobs.count(*JobState) == 0
+    assert play.tell(ev.JobPersisted("a")) == []
+    assert play.tell(ev.JobSubmitted("a", None, 10)) == [do.Persist("a")]
+
+
+def test_a_cancelled_job_that_cannot_be_stored_is_refused_all_the_same(play: Play) -> None:
+    full = Fault.of(Code.INSUFFICIENT_STORAGE, "the disk is full")
+    play.tell(ev.JobSubmitted("a", None, 10), ev.CancelRequested("a"))
+    assert play.tell(ev.JobUnstored("a", full)) == [do.Refuse("a", full)]
+
+
+def test_a_waiting_job_is_told_how_long_it_will_take(play: Play) -> None:
+    sixty = {"audio_s": 60.0}
+    etas = [order.eta for order in play.submit("a", "b", "c", "d", **sixty) if isinstance(order, do.Accept)]
+    assert etas == [6.0, 6.0, 12.0, 15.0]  # a second of audio takes 0.1 s as long as nobody knows better
+    play.now = 30.0
+    play.finish("p/0.1")  # 3 s of audio took 30 s: a second takes ten
+    _, accept = play.submit("e", audio_s=1.0)
+    assert isinstance(accept, do.Accept)
+    # Its own 10 s; d was queued at 6 s, b began at 6 s, and c at 600 s.
+    assert accept.eta == 10.0 + (6.0 + 6.0 + 600.0) / 2
+
+
 # --- tries ------------------------------------------------------------------------------------------------------------
 
 
@@ -177,8 +227,18 @@ def test_a_step_that_lost_its_worker_goes_first_and_is_poison_after_two_deaths(p
     failed = failure(play.exit("p/1.1", "SIGSEGV"))
     assert failed.fault.code is Code.POISON
     assert failed.fault.retry is False
-    assert failed.fault.context == {"seat": "p/1.1", "death": "SIGSEGV", "log_tail": ["last line"]}
+    assert failed.fault.context == {
+        "seat": "p/1.1",
+        "death": "SIGSEGV",
+        "log_tail": ["last line"],
+        "deaths": 2,
+        "attempts": 2,
+        "done_s": 0.0,
+        "duration_s": 0.0,
+    }
     assert failed.job.step.deaths == 2
+    assert play.topics("job.quarantined")[0]["job"] == "a"
+    assert play.topics("job.failed") == []
 
 
 def test_deaths_count_among_the_tries() -> None:
@@ -211,7 +271,7 @@ def test_a_job_that_is_being_stored_is_cancelled_when_it_is_stored(play: Play) -
     play.tell(ev.JobSubmitted("a", None, 1))
     assert play.tell(ev.CancelRequested("a")) == []
     accepted, failed = play.tell(ev.JobPersisted("a"))
-    assert accepted == do.Accept("a", 0)
+    assert accepted == do.Accept("a", 0, 0.0)
     assert failure([failed]).fault.code is Code.CANCELLED
 
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from asrd_supervisor import sizing
-from asrd_supervisor.config import Config, PoolConfig
-from asrd_supervisor.core.policy import Duration, RecyclePolicy
+from asrd_supervisor.config import Config, JournalConfig, PoolConfig
+from asrd_supervisor.core.policy import Duration, RecyclePolicy, RetryPolicy
 
 GB = 10**9
 
@@ -188,4 +188,21 @@ def test_the_core_decides_by_the_same_figures() -> None:
 
     assert [(pool.name, pool.workers, pool.start_first) for pool in policy.pools] == [("a", 2, True), ("b", 1, False)]
     assert (policy.default_pool, policy.drain_timeout) == ("a", 60)
-    assert (policy.queue, policy.retries) == (config.queue, config.retries)
+    assert policy.queue == config.queue
+    assert {pool.retries for pool in policy.pools} == {config.retries}
+    assert policy.durable and all(pool.durable for pool in policy.pools)
+
+
+def test_a_pool_may_have_retries_of_its_own() -> None:
+    own = RetryPolicy(attempts=1)
+    config = Config(pools={"a": PoolConfig(device="cpu", retries=own), "b": PoolConfig(device="cpu")})
+
+    policy = sizing.policy(sizing.resolve(config, 64 * GB))
+    assert [pool.retries for pool in policy.pools] == [own, config.retries]
+
+
+def test_without_durability_nothing_is_kept() -> None:
+    config = Config(journal=JournalConfig(durability="none"))
+    policy = sizing.policy(sizing.resolve(config, 64 * GB))
+
+    assert not policy.durable and not any(pool.durable for pool in policy.pools)

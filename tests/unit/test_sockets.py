@@ -10,8 +10,9 @@ import pytest
 import zmq
 from structlog.testing import capture_logs
 
-from asrd_supervisor.sockets import TURN, ZERO_COPY, Limits, Parcel, Router
+from asrd_supervisor.sockets import MAX_UNREAD, TURN, ZERO_COPY, Limits, Parcel, Router
 from support.turning import Turning
+from support.wait import eventually
 
 Peer = zmq.Socket[bytes]
 
@@ -275,8 +276,24 @@ def test_last_answers_leave_before_the_end(bench: Bench) -> None:
     dealer = bench.peer(identity=b"me")
     dealer.send(b"x")
     bench.receive()
-    for number in range(30):
+    for number in range(15):
         assert bench.router.send(b"me", [b"%d" % number, bytes(900_000)])
     bench.router.close(linger_ms=10_000)
 
-    assert [dealer.recv_multipart()[0] for _ in range(30)] == [b"%d" % number for number in range(30)]
+    assert [dealer.recv_multipart()[0] for _ in range(15)] == [b"%d" % number for number in range(15)]
+
+
+def test_a_peer_that_does_not_read_is_not_sent_a_whole_memory(bench: Bench) -> None:
+    dealer = bench.peer(identity=b"me")
+    dealer.send(b"x")
+    bench.receive()
+    sent = 0
+    while bench.router.send(b"me", [b"header", bytes(900_000)]):
+        sent += 1
+        assert sent < 100
+    assert sent >= MAX_UNREAD // 900_000
+    assert bench.router.send(b"me", [b"small"]), "what is small still goes"
+    for _ in range(sent):
+        assert len(dealer.recv_multipart()[1]) == 900_000
+    assert dealer.recv_multipart() == [b"small"]
+    eventually(lambda: bench.router.send(b"me", [b"header", bytes(900_000)]))

@@ -8,6 +8,7 @@ import zmq
 
 from asrd_protocol.exits import Exit
 from asrd_worker import leash
+from asrd_worker.blob import Door
 from asrd_worker.loop import Worker
 
 
@@ -17,6 +18,7 @@ def main() -> Exit:
     parser.add_argument("--seat", required=True)
     parser.add_argument("--link", required=True)
     parser.add_argument("--parent", required=True, type=int)
+    parser.add_argument("--door", required=True, type=int, help="descriptor of the socket that files come by")
     options = parser.parse_args()
     leash.tie(options.parent, f"asrd:{options.seat}")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -25,7 +27,7 @@ def main() -> Exit:
     link.setsockopt(zmq.LINGER, 2_000)
     link.connect(options.link)
     leash.watch(options.parent, link)
-    code = Worker(link, options.seat, os.getpid()).run()
+    code = Worker(link, Door(options.door), options.seat, os.getpid()).run()
     link.disable_monitor()
     link.close()
     context.term()  # waits until the last message has left

@@ -19,7 +19,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from asrd_protocol.faults import Code, Fault
-from asrd_protocol.messages import Audio, MediaFile, Pcm
+from asrd_protocol.messages import Audio, LocalFile, MediaFile, Pcm
+from asrd_worker.blob import Body
 from asrd_worker.pcm import SAMPLE_RATE, Decoded, Samples, Tape, Unusable, decode_pcm, too_long
 
 __all__ = ["CODECS", "FORMATS", "SAMPLE_RATE", "AudioFault", "Decoded", "decode"]
@@ -76,7 +77,7 @@ class AudioFault(Exception):
         self.fault = fault
 
 
-def decode(audio: Audio, body: bytes | memoryview, max_audio_s: float) -> Decoded:
+def decode(audio: Audio, body: Body, max_audio_s: float) -> Decoded:
     """The audio of a job as samples. Nothing else in the process should need much memory meanwhile.
 
     Raises:
@@ -86,7 +87,7 @@ def decode(audio: Audio, body: bytes | memoryview, max_audio_s: float) -> Decode
         if not len(body):
             raise Unusable(Code.NO_AUDIO, "is empty")
         match audio:
-            case MediaFile():
+            case MediaFile() | LocalFile():
                 samples, warnings = _decode_media(body, max_audio_s)
             case Pcm():
                 samples, warnings = decode_pcm(audio, body, max_audio_s)
@@ -98,27 +99,30 @@ def decode(audio: Audio, body: bytes | memoryview, max_audio_s: float) -> Decode
 
 
 def _subject(audio: Audio) -> str:
-    if isinstance(audio, MediaFile):
-        return repr(audio.name) if audio.name else "the media file"
-    return "the PCM audio"
+    match audio:
+        case MediaFile(name=name) if name:
+            return repr(name)
+        case LocalFile(path=path):
+            return repr(path.rpartition("/")[2])
+        case MediaFile():
+            return "the media file"
+        case Pcm():
+            return "the PCM audio"
 
 
-def _decode_media(body: bytes | memoryview, max_audio_s: float) -> tuple[Samples, list[str]]:
+def _decode_media(body: Body, max_audio_s: float) -> tuple[Samples, list[str]]:
     limit_s, fault = max_audio_s, too_long(max_audio_s)
     if (unfolded_s := FREE_S + len(body) / BYTES_PER_S) < max_audio_s:
         said = f"unfolds to more than {unfolded_s:.0f} s out of {len(body)} bytes, as no recording does"
         limit_s, fault = unfolded_s, Unusable(Code.BAD_AUDIO, said)
-    view = memoryview(body)
-    with _opened(view) as container, _fence(ROOM + int(limit_s * SAMPLE_RATE) * 8):
+    with _opened(body) as container, _fence(ROOM + int(limit_s * SAMPLE_RATE) * 8):
         try:
-            return _recorded(container, view, limit_s, fault)
+            return _recorded(container, body, limit_s, fault)
         except _UNREADABLE as error:
             raise Unusable(Code.BAD_AUDIO, f"cannot be decoded ({_reason(error)})") from error
 
 
-def _recorded(
-    container: InputContainer, body: memoryview, limit_s: float, over_limit: Unusable
-) -> tuple[Samples, list[str]]:
+def _recorded(container: InputContainer, body: Body, limit_s: float, over_limit: Unusable) -> tuple[Samples, list[str]]:
     """All that can be decoded of the first audio stream, and what is missing."""
     stream = _audio_stream(container)
     frames = _Frames(container, stream)
@@ -195,7 +199,7 @@ def _warnings(seconds: float, stated_s: float, damaged: int) -> list[str]:
     return warnings
 
 
-def _stated_s(container: InputContainer, stream: AudioStream, body: memoryview, seconds: float) -> float:
+def _stated_s(container: InputContainer, stream: AudioStream, body: Body, seconds: float) -> float:
     """The seconds of audio that the file says it has; 0 when it does not say, and FFmpeg only guesses."""
     kind = container.format.name
     if kind == "wav" and (share := _wav_share(body)) < 1:
@@ -212,13 +216,13 @@ def _stated_s(container: InputContainer, stream: AudioStream, body: memoryview, 
     return stated_s
 
 
-def _wav_share(body: memoryview) -> float:
+def _wav_share(body: Body) -> float:
     """The share of a WAV's samples that is there: FFmpeg takes the end of the body for the end of the samples."""
     at = 12
     for _ in range(64):
         if at + 8 >= len(body):
             break
-        name, size = struct.unpack_from("<4sI", body, at)
+        name, size = struct.unpack("<4sI", body[at : at + 8])
         at += 8
         if name == b"data":
             # Programs that write to a pipe put a length near 2 or 4 GB there, for want of the real one.
@@ -228,7 +232,7 @@ def _wav_share(body: memoryview) -> float:
 
 
 @contextmanager
-def _opened(body: memoryview) -> Iterator[InputContainer]:
+def _opened(body: Body) -> Iterator[InputContainer]:
     try:
         with _fence(ROOM):
             container = av.open(_Reader(body), "r", options=_OPTIONS, metadata_errors="ignore")
@@ -248,7 +252,7 @@ def _reason(error: Exception) -> str:
 class _Reader:
     """A file over the body, without a copy of it."""
 
-    def __init__(self, body: memoryview) -> None:
+    def __init__(self, body: Body) -> None:
         self._body = body
         self._at = 0
 

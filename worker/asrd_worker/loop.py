@@ -15,6 +15,7 @@ from asrd_protocol import VERSION, link
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Timings, Transcript
+from asrd_worker.blob import Blob, Door
 from asrd_worker.engines import find
 from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, options_of, settings_of
 
@@ -25,8 +26,9 @@ _json = msgspec.json.Encoder().encode
 class Worker:
     """One engine on one link."""
 
-    def __init__(self, link_socket: "zmq.Socket[bytes]", seat: str, pid: int) -> None:
+    def __init__(self, link_socket: "zmq.Socket[bytes]", door: Door, seat: str, pid: int) -> None:
         self._link = link_socket
+        self._door = door
         self._seat = seat
         self._pid = pid
         self._inbox: deque[list[zmq.Frame]] = deque()
@@ -41,10 +43,10 @@ class Worker:
             self._say(link.LoadFailed(Fault.of(Code.MODEL_UNAVAILABLE, str(error))))
             return Exit.CONFIG
         while True:
-            message, body = self._hear()
+            message = self._hear()
             match message:
                 case link.RunStep():
-                    self._run(engine, message, body)
+                    self._run(engine, message)
                 case link.StopWorker():
                     engine.close()
                     return Exit.OK
@@ -52,7 +54,7 @@ class Worker:
                     pass  # a cancel that crossed our answer
 
     def _engine(self) -> Engine:
-        message, _ = self._hear()
+        message = self._hear()
         if not isinstance(message, link.Load):
             raise LoadError(f"expected a load, got {type(message).__name__}")
         kind = find(message.engine)
@@ -68,10 +70,11 @@ class Worker:
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _run(self, engine: Engine, step: link.RunStep, body: memoryview) -> None:
+    def _run(self, engine: Engine, step: link.RunStep) -> None:
         """Do a step and say how it went."""
         try:
-            self._transcribe(engine, step, body)
+            with self._door.take(step.attempt) as body:
+                self._transcribe(engine, step, body)
         except EngineFault as error:
             self._say(link.StepFailed(step.attempt, error.fault, error.leave))
         except MemoryError:
@@ -80,7 +83,7 @@ class Worker:
         except Exception as error:
             self._say(link.StepFailed(step.attempt, _fault_of(error)))
 
-    def _transcribe(self, engine: Engine, step: link.RunStep, body: memoryview) -> None:
+    def _transcribe(self, engine: Engine, step: link.RunStep, body: Blob) -> None:
         synonyms: dict[str, str] = getattr(engine, "synonyms", {})
         options = options_of(type(engine), {synonyms.get(key, key): value for key, value in step.options.items()})
         start = time.perf_counter()
@@ -122,10 +125,10 @@ class Worker:
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
-    def _hear(self) -> tuple[link.ToWorker, memoryview]:
+    def _hear(self) -> link.ToWorker:
         frames = self._inbox.popleft() if self._inbox else self._link.recv_multipart(copy=False)
-        body = frames[1].buffer if len(frames) > 1 else memoryview(b"")
-        return link.to_worker.decode(frames[0].buffer), body
+        message: link.ToWorker = link.to_worker.decode(frames[0].buffer)
+        return message
 
     def _say(self, message: link.FromWorker, *body: bytes) -> None:
         self._send_raw([_encode(message), *body])

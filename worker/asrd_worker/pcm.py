@@ -13,6 +13,7 @@ from av import AudioFifo, AudioFrame, AudioResampler
 
 from asrd_protocol.faults import Code
 from asrd_protocol.messages import Pcm
+from asrd_worker.blob import Body
 
 SAMPLE_RATE = 16_000
 """Samples a second, of everything that is decoded."""
@@ -115,7 +116,7 @@ def _resampler() -> AudioResampler:
     return AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
-def decode_pcm(audio: Pcm, body: bytes | memoryview, max_audio_s: float) -> tuple[Samples, list[str]]:
+def decode_pcm(audio: Pcm, body: Body, max_audio_s: float) -> tuple[Samples, list[str]]:
     """The samples of a ``pcm`` body, copied out of it, and what was odd about them.
 
     Raises:
@@ -124,9 +125,9 @@ def decode_pcm(audio: Pcm, body: bytes | memoryview, max_audio_s: float) -> tupl
     dtype = np.dtype("<f4" if audio.dtype == "float32" else "<i2")
     if len(body) % dtype.itemsize:
         raise Unusable(Code.BAD_AUDIO, f"has {len(body)} bytes, which is no whole number of {audio.dtype} samples")
-    raw = np.frombuffer(body, dtype)
-    if raw.size > max_audio_s * audio.rate:
+    if len(body) // dtype.itemsize > max_audio_s * audio.rate:
         raise too_long(max_audio_s)
+    raw = np.frombuffer(body[:], dtype)
     if audio.dtype == "int16":
         return _resampled(raw, audio.rate) if audio.rate != SAMPLE_RATE else np.divide(raw, _FULL_SCALE), []
     samples, warnings = _clipped(raw)

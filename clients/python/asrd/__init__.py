@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from asrd.job import AsyncJob
     from asrd.shortcuts import submit, transcribe
     from asrd.sync import Client, Job
-    from asrd.track import Finished, JobProgress
+    from asrd.track import Finished, JobProgress, Receipt, SoFar
     from asrd_protocol.faults import Fault
+    from asrd_protocol.messages import Retries
     from asrd_protocol.model import Run, Segment, Transcript, Word
 
 __all__ = [
@@ -50,9 +51,12 @@ __all__ = [
     "OptionError",
     "Overloaded",
     "ProtocolError",
+    "Receipt",
     "Refused",
+    "Retries",
     "Run",
     "Segment",
+    "SoFar",
     "TimedOut",
     "Transcript",
     "UnknownJob",
@@ -66,8 +70,9 @@ _HOMES = {
     "asrd.job": ("AsyncJob",),
     "asrd.shortcuts": ("submit", "transcribe"),
     "asrd.sync": ("Client", "Job"),
-    "asrd.track": ("Finished", "JobProgress"),
+    "asrd.track": ("Finished", "JobProgress", "Receipt", "SoFar"),
     "asrd_protocol.faults": ("Fault",),
+    "asrd_protocol.messages": ("Retries",),
     "asrd_protocol.model": ("Run", "Segment", "Transcript", "Word"),
 }
 

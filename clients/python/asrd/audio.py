@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from asrd.errors import AudioError
-from asrd_protocol.messages import Audio, MediaFile, Pcm
+from asrd_protocol.messages import Audio, LocalFile, MediaFile, Pcm
 
 UNCHECKED = 1 << 20
 """Bytes. Every daemon takes a body of this size, so its limit is asked for beyond it only."""
@@ -46,6 +46,7 @@ class Sound(msgspec.Struct, frozen=True):
     """For messages."""
     audio: Audio
     body: bytes
+    """Empty when the daemon opens the file itself."""
 
 
 def size(audio: AudioLike | Sound) -> int | None:
@@ -87,7 +88,32 @@ def load(audio: AudioLike | Sound, sample_rate: int = 16_000, limit: int | None 
     return _checked(sound, limit)
 
 
+def named(audio: AudioLike | Sound) -> Sound:
+    """A file that the daemon shall open itself; nothing of it is read here.
+
+    Raises:
+        AudioError: when it is not given by its path, or there is no such file.
+    """
+    if isinstance(audio, Sound) and isinstance(audio.audio, LocalFile):
+        return audio
+    if not isinstance(audio, str | os.PathLike):
+        raise AudioError("only a file that is given by its path can be named to the daemon instead of being sent")
+    path = Path(audio)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AudioError(f"{path} is not a file, so it cannot be named to the daemon instead of being sent")
+        real = os.path.realpath(path)
+        real.encode()
+    except (OSError, ValueError) as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(_unreadable(path, error)) from error
+    return Sound(str(path), LocalFile(path=real), b"")
+
+
 def _checked(sound: Sound, limit: int | None) -> Sound:
+    if isinstance(sound.audio, LocalFile):
+        return sound
     if not sound.body:
         raise AudioError(f"{sound.name} is empty")
     if limit and len(sound.body) > limit:

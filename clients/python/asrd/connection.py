@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from asrd.errors import NoDaemon
 LINGER_MS = 500
 """How long closing waits for what is not sent yet."""
 
+GREET_S = 4.0
+"""Seconds that whoever listens may take to show that it is a daemon."""
+
 _WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
 
 
@@ -25,27 +29,39 @@ class Link(Enum):
 
 
 class Connection:
-    """A DEALER socket and its monitor.
+    """A DEALER socket, or a SUB socket for topics, and its monitor.
 
     Raises:
         NoDaemon: at once, when nobody listens.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, address: str, patience: float) -> None:
+    def __init__(
+        self, context: zmq.asyncio.Context, address: str, patience: float, topics: Sequence[str] | None = None
+    ) -> None:
         self._path = Path(address.removeprefix("ipc://"))
         self._patience = patience
         probe(self._path)
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.set_hwm(0)
+        self._socket = context.socket(zmq.DEALER if topics is None else zmq.SUB)
+        if topics is None:
+            self._socket.set_hwm(0)
+        for topic in topics or ():
+            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
         self._socket.connect(address)
         self._was_up = False
+        self.lost = False
+        """Whether the other side went away and is not back."""
 
     def send(self, frames: list[bytes]) -> None:
-        """Queues a message; with no high-water mark that never waits."""
-        self._socket.send_multipart(frames, copy=False)
+        """Queues a message; with no high-water mark that never waits.
+
+        Nothing is queued for a daemon that is away: whoever comes back is asked everything again that is open.
+        """
+        if not self.lost:
+            self._socket.send_multipart(frames, copy=False)
 
     async def receive(self) -> list[bytes]:
         """The frames of the next message."""
@@ -59,19 +75,20 @@ class Connection:
         """
         if self._was_up:
             await self._next(zmq.Event.DISCONNECTED)
+            self.lost = True
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience if self._was_up else min(self._patience, GREET_S)):
                 await self._next(zmq.Event.HANDSHAKE_SUCCEEDED)
         except TimeoutError:
             raise NoDaemon(self._absence()) from None
         link = Link.BACK if self._was_up else Link.UP
-        self._was_up = True
+        self._was_up, self.lost = True, False
         return link
 
     def close(self, *, flush: bool) -> None:
         """Closes the socket; ``flush`` allows ``LINGER_MS`` for what is not sent yet."""
+        self._socket.disable_monitor()  # says so to the monitor, and would wait for ever if that one were closed
         self._monitor.close(linger=0)
-        self._socket.disable_monitor()
         self._socket.close(linger=LINGER_MS if flush else 0)
 
     async def _next(self, wanted: zmq.Event) -> None:

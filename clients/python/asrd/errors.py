@@ -18,6 +18,11 @@ class TimedOut(AsrdError, TimeoutError):
 class ProtocolError(AsrdError):
     """The daemon said something that this version of the client cannot read."""
 
+    @classmethod
+    def unexpected(cls, question: object, answer: object) -> "ProtocolError":
+        """An answer that belongs to another question."""
+        return cls(f"the daemon answered {type(question).__name__} with {type(answer).__name__}")
+
 
 class AudioError(AsrdError, ValueError):
     """What was given as audio cannot be sent; nothing was sent."""
@@ -45,7 +50,7 @@ class Refused(FaultError):
     def of(cls, fault: Fault) -> "Refused":
         """The narrowest refusal for a fault."""
         match fault.code:
-            case Code.OVERLOADED:
+            case Code.OVERLOADED | Code.QUOTA:
                 return Overloaded(fault)
             case Code.UNKNOWN_JOB:
                 return UnknownJob(fault)
@@ -54,7 +59,7 @@ class Refused(FaultError):
 
 
 class Overloaded(Refused):
-    """The queue is full."""
+    """There is no room for the job now, in the queue or in the share of this user."""
 
     @property
     def retry_after(self) -> float:
@@ -80,10 +85,10 @@ class Cancelled(JobFailed):
 
 
 class JobLost(JobFailed):
-    """The daemon was restarted while the job was open, and the new one does not know it."""
+    """The daemon had accepted the job and knows it no longer: it was restarted and keeps no journal."""
 
     @classmethod
     def named(cls, job: str) -> "JobLost":
         """The loss of one job."""
-        said = f"the daemon was restarted and no longer knows the job {job}; submit it again"
+        said = f"the daemon has accepted the job {job} but knows it no longer; submit it again"
         return cls(Fault(code=Code.UNKNOWN_JOB, blame=Blame.HOST, message=said, retry=True))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from asrd.errors import AsrdError, Refused, TimedOut
 from asrd.shell import Shell
-from asrd.track import Finished, JobProgress, Track
+from asrd.track import Finished, JobProgress, Receipt, Track
 from asrd_protocol import messages as m
 from asrd_protocol.model import Run, Segment, Transcript
 
@@ -25,6 +25,11 @@ class AsyncJob:
     def id(self) -> str:
         """The name of the job in the daemon."""
         return self._track.job
+
+    @property
+    def receipt(self) -> Receipt:
+        """How the queue was when the daemon accepted it."""
+        return self._track.receipt
 
     @property
     def progress(self) -> JobProgress:

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -45,6 +46,11 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    def launch(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Runs a coroutine that nobody waits for; on a loop that is stopped, nothing."""
+        with contextlib.suppress(AsrdError):
+            self._scheduled(coroutine)
 
     def stop(self) -> None:
         """Cancels what runs, cleans up and ends the thread; a second call does nothing."""

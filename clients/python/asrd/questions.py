@@ -10,7 +10,7 @@ from asrd_protocol.codec import MAX_HEADER, encode
 
 Question: TypeAlias = m.JobQuestion | m.ControlQuestion
 
-JobAsking = m.Submit | m.Cancel | m.Fetch | m.Wait | m.Release
+JobAsking = m.Submit | m.Cancel | m.Fetch | m.Wait | m.Release | m.Retry
 
 Once = m.Recycle | m.Drain | m.Stop
 """Not to be asked again of a daemon that may have done it already, or that is another one."""

@@ -8,30 +8,37 @@ plain question (one answer: ``Settled``) or to a :class:`~asrd.track.Track`, the
     receive(frames) -----------------> [Settled | Moved | Send]
     back(channel), gone(channel) ----> [Settled | Moved | Send]
 
-When a connection has come back, the daemon behind it may be another one. What may be asked twice is asked again; an
-open job is asked for with ``wait``. A daemon that does not know the job is given it again if it was never accepted; if
-it was, it is lost. (A daemon that keeps a journal knows the job, so nothing changes here then.)
+When a connection has come back, the daemon behind it may be another one, and nobody knows which message was the last to
+arrive. So everything is asked again that may be asked twice, wherever the connection was lost:
+
+    before ``accepted`` was read    the same submit with the same id: it is the same job, stored or not
+    between the segments            ``wait`` from the first segment that is missing, and ``fetch``
+    after ``completed`` was sent    the same; the daemon keeps the result until it is released
+    during ``release``              ``release``; that it was done already is as good
+
+``wait`` is silent while there is no news, so ``fetch`` tells whether the job is known at all. An accepted job is lost
+only when the daemon does not know it any more. A segment that comes after a gap makes us ask for those in between;
+repeats, by another worker or another daemon, are dropped. So each segment is there once, and in order.
 """
 
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
-from asrd.errors import AsrdError, JobFailed, JobLost, NoDaemon, ProtocolError, Refused
+from asrd.answers import outcome_of, parsed, settled, split
+from asrd.errors import AsrdError, JobLost, NoDaemon, ProtocolError, Refused
 from asrd.questions import Channel, Once, Question, encoded, new_id
-from asrd.track import Finished, JobProgress, Track
+from asrd.track import Finished, JobProgress, Receipt, Track
 from asrd_protocol import messages as m
-from asrd_protocol.codec import Codec, Unreadable, encode
+from asrd_protocol.codec import Codec, Unreadable
 from asrd_protocol.faults import Code, Fault
-from asrd_protocol.model import Segment, Transcript
+from asrd_protocol.model import Segment
 
 LONG_POLL = 600.0
 """Seconds after which the daemon says that a job still runs, and is asked again."""
 
 MAX_SENT = 3
-"""How often the audio of one job is sent to daemons that hang up on it."""
-
-T = TypeVar("T")
+"""How often a job is sent to daemons that go away before they accept it."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -100,8 +107,12 @@ class Session:
 
     def recheck(self, track: Track) -> list[Output]:
         """Asks how an open job stands: a push that was dropped on the way must not make anybody wait for ever."""
-        asked = any(isinstance(self._open[ref].question, m.Fetch) for ref in track.refs)
-        return [] if asked or track.end else [self._opened(m.Fetch(job=track.job), track)[1]]
+        if track.end:
+            return []
+        asked = [self._open[ref].question for ref in track.refs]
+        if waiting := [question for question in asked if isinstance(question, m.Fetch)]:
+            return [Send(Channel.JOBS, [encoded(waiting[0])])]
+        return [self._opened(m.Fetch(job=track.job), track)[1]]
 
     def forget(self, ref: str) -> None:
         """Nobody waits for the answer any more."""
@@ -116,7 +127,7 @@ class Session:
 
     def receive(self, frames: list[bytes]) -> list[Output]:
         """What a message means; late answers and those of unknown refs mean nothing."""
-        header, body = _split(frames)
+        header, body = split(frames)
         try:
             answer = self._codec.decode(header)
         except Unreadable as unreadable:
@@ -138,7 +149,7 @@ class Session:
                 outputs += self._again(ref, asked.question)
             else:
                 self.leave(asked.track)
-                outputs += self._enquire(asked.track)
+                outputs += self._send_audio(asked.track) if asked.track.submit else self._enquire(asked.track)
         return outputs
 
     def gone(self, channel: Channel, error: NoDaemon) -> list[Output]:
@@ -156,55 +167,76 @@ class Session:
             case m.Refused():
                 return self._refused(track, question, answer)
             case m.Pending():
-                return self._pending(track, question, answer.ref)
+                return self._pending(track, question, answer)
             case m.Accepted():
-                track.accept()
+                return self._accepted(track, answer)
             case m.Progress(done=done, duration=duration):
                 track.accept()
                 track.progress = JobProgress(done, duration)
             case m.SegmentDecoded(index=index):
                 track.accept()
-                if (segment := _parsed(body, Segment)) is None or not track.add(index, segment):
+                if (segment := parsed(body, Segment)) is None:
                     return []
+                if not track.add(index, segment):
+                    return self._catch_up(track, index)
             case _:
                 return []
         return [Moved(track)]
 
     def _ended(self, track: Track, answer: m.Completed | m.Failed, body: bytes) -> list[Output]:
-        self._end(track, _outcome(answer, body))
-        release: list[Output] = [Send(Channel.JOBS, [encode(m.Release(job=track.job))])] if track.ours else []
-        return [Moved(track), *release]
+        self._end(track, outcome_of(answer, body))
+        release = track.ours and settled(answer)
+        return [Moved(track), *([self._opened(m.Release(job=track.job))[1]] if release else [])]
 
     def _refused(self, track: Track, question: Question, answer: m.Refused) -> list[Output]:
-        """A refusal ends the track, but for a job that a restarted daemon was never given: that is submitted again."""
+        """A refusal ends the track, but for a job that the daemon was never given: that is submitted again."""
         unknown = answer.fault.code is Code.UNKNOWN_JOB and not isinstance(question, m.Submit)
-        if unknown and track.submit and track.sent < MAX_SENT:
+        if unknown and track.submit:
             self.leave(track)
             return self._send_audio(track)
-        if unknown and track.submit:
-            said = f"the daemon hangs up whenever it is sent these {len(track.body)} bytes of audio"
-            self._end(track, Refused.of(Fault.of(Code.FRAME_TOO_LARGE, said)))
-        elif unknown and track.accepted:
-            self._end(track, JobLost.named(track.job))
-        else:
-            self._end(track, Refused.of(answer.fault))
+        lost = unknown and track.accepted
+        self._end(track, JobLost.named(track.job) if lost else Refused.of(answer.fault))
         return [Moved(track)]
 
-    def _pending(self, track: Track, question: Question, ref: str) -> list[Output]:
-        """The job is known; a ``wait`` that has run out is asked again."""
-        self._close(ref)
+    def _accepted(self, track: Track, answer: m.Accepted) -> list[Output]:
+        """A submit that was repeated joins a job that may have come far already."""
+        joined = track.sent > 1 and track.follows
+        track.receipt = Receipt(track.job, answer.ahead, answer.eta_s)
         track.accept()
-        again = self._follow(track) if isinstance(question, m.Wait) else []
-        return [Moved(track), *again]
+        return [Moved(track), *(self._follow(track) if joined else [])]
+
+    def _pending(self, track: Track, question: Question, answer: m.Pending) -> list[Output]:
+        """The job is known; a ``wait`` that has run out is asked again."""
+        self._close(answer.ref)
+        track.accept()
+        if answer.duration:
+            track.progress = JobProgress(answer.done, answer.duration)
+        return [Moved(track), *(self._follow(track) if isinstance(question, m.Wait) else [])]
+
+    def _catch_up(self, track: Track, index: int) -> list[Output]:
+        """Asks for the segments that are missing before this one; a repeat is no reason to."""
+        have = len(track.segments)
+        if index < have or track.caught_up == have:
+            return []
+        track.caught_up = have
+        for ref in [ref for ref in track.refs if isinstance(self._open[ref].question, m.Wait)]:
+            self._close(ref)
+        return self._follow(track)
 
     def _send_audio(self, track: Track) -> list[Output]:
         assert track.submit is not None
+        if track.sent == MAX_SENT:
+            size = sum(len(frame) for frame in track.frames)
+            said = f"the daemon went away {MAX_SENT} times when it was sent this job with {size} bytes of audio"
+            self._end(track, Refused.of(Fault.of(Code.FRAME_TOO_LARGE, said)))
+            return [Moved(track)]
         _, send = self._opened(track.submit, track)
         track.sent += 1
-        return [Send(send.channel, [*send.frames, track.body])]
+        return [Send(send.channel, [*send.frames, *track.frames])]
 
     def _follow(self, track: Track) -> list[Output]:
-        return [self._opened(m.Wait(job=track.job, timeout=LONG_POLL, stream=True), track)[1]]
+        wait = m.Wait(job=track.job, timeout=LONG_POLL, stream=True, since=len(track.segments))
+        return [self._opened(wait, track)[1]]
 
     def _enquire(self, track: Track) -> list[Output]:
         """``wait`` is silent while there is no news, so ``fetch`` asks whether the job is known at all."""
@@ -246,36 +278,3 @@ class Session:
             track.finish(outcome)
         else:
             track.fail(outcome)
-
-
-def finished(answer: m.Completed, body: bytes) -> Finished:
-    """The result in an answer.
-
-    Raises:
-        ProtocolError: when the body is no transcript.
-    """
-    if (transcript := _parsed(body, Transcript)) is None:
-        raise ProtocolError(f"the transcript of the job {answer.job} is not readable")
-    return Finished(answer.job, transcript, answer.run)
-
-
-def _outcome(answer: m.Completed | m.Failed, body: bytes) -> Finished | AsrdError:
-    if isinstance(answer, m.Failed):
-        return JobFailed.of(answer.fault)
-    try:
-        return finished(answer, body)
-    except ProtocolError as error:
-        return error
-
-
-def _split(frames: list[bytes]) -> tuple[bytes, bytes]:
-    """Header and body; an empty delimiter before them is skipped."""
-    header, *rest = frames[1:] if len(frames) > 1 and not frames[0] else frames
-    return header, rest[0] if rest else b""
-
-
-def _parsed(body: bytes, kind: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None

@@ -8,6 +8,7 @@ import zmq.asyncio
 
 from asrd.connection import LINGER_MS, Connection, Link
 from asrd.errors import AsrdError, NoDaemon, Refused, TimedOut
+from asrd.feed import Feed
 from asrd.questions import Channel, Question
 from asrd.session import Moved, Output, Reply, Send, Session, Settled
 from asrd.track import Track
@@ -27,6 +28,7 @@ class Shell:
         self._connections: dict[Channel, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[str, asyncio.Future[Reply | AsrdError]] = {}
+        self._feeds: set[Feed] = set()
         self._news: WeakKeyDictionary[Track, asyncio.Event] = WeakKeyDictionary()
         self._closed = False
 
@@ -47,7 +49,7 @@ class Shell:
             async with asyncio.timeout(timeout):
                 outcome = await answer
         except TimeoutError:
-            raise TimedOut(f"the daemon did not answer within {timeout:g} s") from None
+            raise self._silence(Channel.of(question), timeout) from None
         finally:
             del self._answers[ref]
             self._session.forget(ref)
@@ -56,6 +58,13 @@ class Shell:
         if isinstance(outcome.answer, m.Refused):
             raise Refused.of(outcome.answer.fault)
         return outcome
+
+    def _silence(self, channel: Channel, timeout: float) -> AsrdError:
+        """Why there is no answer."""
+        connection = self._connections.get(channel)
+        if connection is None or connection.lost:
+            return NoDaemon(f"the daemon went away and did not come back within {timeout:g} s")
+        return TimedOut(f"the daemon did not answer within {timeout:g} s")
 
     def tell(self, question: Question) -> None:
         """Asks a plain question and does not wait for the answer; with no daemon it is not asked."""
@@ -99,18 +108,39 @@ class Shell:
             except TimeoutError:
                 self._perform(self._session.recheck(track))
 
+    def feed(self, topics: Sequence[str]) -> Feed:
+        """What happens in the daemon from now on; to be closed with :meth:`end`.
+
+        Raises:
+            NoDaemon
+        """
+        context = self._ready()
+        feed = Feed(Connection(context, self._addresses.events, self._patience, topics or ("",)))
+        self._feeds.add(feed)
+        return feed
+
+    def end(self, feed: Feed) -> None:
+        """Nobody listens to it any more; a second time does nothing."""
+        if feed in self._feeds:
+            self._feeds.remove(feed)
+            feed.close()
+
     # --- connections --------------------------------------------------------------------------------------------------
 
-    def _connect(self, channel: Channel) -> None:
+    def _ready(self) -> zmq.asyncio.Context:
         if self._closed:
             raise AsrdError("the client is closed")
-        if channel in self._connections:
-            return
         if sentence := self._addresses.too_long():
             raise NoDaemon(sentence)
         self._context = self._context or zmq.asyncio.Context()
+        return self._context
+
+    def _connect(self, channel: Channel) -> None:
+        context = self._ready()
+        if channel in self._connections:
+            return
         address = self._addresses.jobs if channel is Channel.JOBS else self._addresses.control
-        connection = Connection(self._context, address, self._patience)
+        connection = Connection(context, address, self._patience)
         self._connections[channel] = connection
         task = asyncio.create_task(self._serve(channel, connection))
         self._tasks.add(task)
@@ -161,6 +191,8 @@ class Shell:
             self._perform(self._session.gone(channel, NoDaemon("the client was closed")))
             connection.close(flush=True)
         self._connections.clear()
+        for feed in list(self._feeds):
+            self.end(feed)
         if self._context:
             self._context.destroy(linger=LINGER_MS)
             self._context = None

@@ -1,14 +1,17 @@
 """``asrd.submit`` and ``asrd.transcribe``: a client that needs no mention."""
 
 import functools
+import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
-from asrd.audio import AudioLike
-from asrd.sync import Client, Job
+from asrd.sync import Client
 from asrd_protocol.addresses import daemon_dir
-from asrd_protocol.model import Transcript
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @functools.cache
@@ -17,11 +20,17 @@ def _shared(directory: Path, pid: int) -> Client:
     return Client(directory)
 
 
-def submit(audio: AudioLike, /, **options: Any) -> Job:
-    """Sends audio to the daemon that everybody finds by default; see :meth:`asrd.Client.submit`."""
-    return _shared(daemon_dir(), os.getpid()).submit(audio, **options)
+def _of_everybody(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
+    """The method of a client for the daemon that everybody finds by default."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **parameters: P.kwargs) -> R:
+        return method(_shared(daemon_dir(), os.getpid()), *args, **parameters)
+
+    _, *shared = inspect.signature(method).parameters.values()
+    called.__dict__["__signature__"] = inspect.signature(method).replace(parameters=shared)
+    return called
 
 
-def transcribe(audio: AudioLike, /, **options: Any) -> Transcript:
-    """The transcript of audio, by the daemon that everybody finds by default; see :meth:`asrd.Client.transcribe`."""
-    return _shared(daemon_dir(), os.getpid()).transcribe(audio, **options)
+submit = _of_everybody(Client.submit)
+transcribe = _of_everybody(Client.transcribe)

@@ -2,15 +2,20 @@
 
 import os
 import weakref
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
-from asrd.aio import ACCEPT_S, ANSWER_S, PATIENCE_S, RECHECK_S, AsyncClient
-from asrd.audio import AudioLike, Sound, load
+import msgspec
+
+from asrd.aio import PATIENCE_S, RECHECK_S, AsyncClient
+from asrd.audio import AudioLike, Sound, load, named
+from asrd.feed import Event
 from asrd.job import AsyncJob
 from asrd.loop import LoopThread
-from asrd.track import Finished, JobProgress
+from asrd.operations import ANSWER_S
+from asrd.track import Finished, JobProgress, Receipt, SoFar
+from asrd.wish import Wish, takes, wish
 from asrd_protocol import messages as m
 from asrd_protocol.model import Run, Segment, Transcript
 
@@ -28,6 +33,11 @@ class Job:
     def id(self) -> str:
         """The name of the job in the daemon."""
         return self._job.id
+
+    @property
+    def receipt(self) -> Receipt:
+        """How the queue was when the daemon accepted it."""
+        return self._job.receipt
 
     @property
     def progress(self) -> JobProgress:
@@ -105,58 +115,37 @@ class Client:
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        audio: AudioLike | Sound,
-        /,
-        *,
-        pool: str | None = None,
-        job: str | None = None,
-        sample_rate: int = 16_000,
-        timeout: float = ACCEPT_S,
-        **options: Any,
-    ) -> Job:
+    @takes(wish)
+    def submit(self, wish: Wish) -> Job:
         """As :meth:`asrd.AsyncClient.submit`."""
-        sound = self.load(audio, sample_rate)
-        return Job(self, self.perform(self._async.submit(sound, pool=pool, job=job, timeout=timeout, **options)))
+        return Job(self, self.perform(self._async.desk.submit(self._loaded(wish))))
 
-    def enqueue(
-        self,
-        audio: AudioLike | Sound,
-        /,
-        *,
-        pool: str | None = None,
-        job: str | None = None,
-        sample_rate: int = 16_000,
-        timeout: float = ACCEPT_S,
-        **options: Any,
-    ) -> str:
+    @takes(wish)
+    def enqueue(self, wish: Wish) -> str:
         """As :meth:`asrd.AsyncClient.enqueue`."""
-        sound = self.load(audio, sample_rate)
-        return self.perform(self._async.enqueue(sound, pool=pool, job=job, timeout=timeout, **options))
+        return self.perform(self._async.desk.deposit(self._loaded(wish))).job
 
-    def transcribe(
-        self,
-        audio: AudioLike | Sound,
-        /,
-        *,
-        pool: str | None = None,
-        job: str | None = None,
-        sample_rate: int = 16_000,
-        timeout: float | None = None,
-        **options: Any,
-    ) -> Transcript:
+    @takes(wish)
+    def deposit(self, wish: Wish) -> Receipt:
+        """As :meth:`asrd.AsyncClient.deposit`."""
+        return self.perform(self._async.desk.deposit(self._loaded(wish)))
+
+    @takes(wish)
+    def transcribe(self, wish: Wish) -> Transcript:
         """As :meth:`asrd.AsyncClient.transcribe`; an interrupt cancels the job too."""
-        sound = self.load(audio, sample_rate)
-        return self.perform(self._async.transcribe(sound, pool=pool, job=job, timeout=timeout, **options))
+        return self.perform(self._async.desk.transcribe(self._loaded(wish)))
 
     def job(self, job: str) -> Job:
         """As :meth:`asrd.AsyncClient.job`."""
         return Job(self, self.perform(self._async.job(job)))
 
-    def fetch(self, job: str) -> Finished | m.Pending:
+    @overload
+    def fetch(self, job: str) -> Finished | m.Pending: ...
+    @overload
+    def fetch(self, job: str, *, partial: Literal[True]) -> Finished | SoFar: ...
+    def fetch(self, job: str, *, partial: bool = False) -> Finished | m.Pending | SoFar:
         """As :meth:`asrd.AsyncClient.fetch`."""
-        return self.perform(self._async.fetch(job))
+        return self.perform(self._async.fetch(job, partial=True) if partial else self._async.fetch(job))
 
     def wait(self, job: str, timeout: float | None = None) -> Finished | m.Pending:
         """As :meth:`asrd.AsyncClient.wait`."""
@@ -170,13 +159,41 @@ class Client:
         """As :meth:`asrd.AsyncClient.release`."""
         self.perform(self._async.release(job))
 
-    def load(self, audio: AudioLike | Sound, sample_rate: int = 16_000) -> Sound:
+    def retry(self, job: str) -> bool:
+        """As :meth:`asrd.AsyncClient.retry`."""
+        return self.perform(self._async.retry(job))
+
+    def load(self, audio: AudioLike | Sound, sample_rate: int = 16_000, *, by_path: bool = False) -> Sound:
         """Reads audio in the calling thread, which an interrupt can stop; no more of it than the daemon takes.
 
         Raises:
             AudioError, NoDaemon
         """
-        return load(audio, sample_rate, self.perform(self._async.limit(audio)))
+        if by_path:
+            return named(audio)
+        return load(audio, sample_rate, self.perform(self._async.desk.limit(audio)))
+
+    def _loaded(self, wish: Wish) -> Wish:
+        audio = self.load(wish.audio, wish.sample_rate, by_path=wish.by_path)
+        return msgspec.structs.replace(wish, audio=audio)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def events(self, *topics: str) -> Iterator[Event]:
+        """As :meth:`asrd.AsyncClient.events`."""
+        events = self._async.events(*topics)
+
+        async def following() -> Event:
+            return await anext(events)
+
+        async def leaving() -> None:
+            await events.aclose()
+
+        try:
+            while True:
+                yield self.perform(following())
+        finally:
+            self._thread.launch(leaving())
 
     # --- the daemon ---------------------------------------------------------------------------------------------------
 
@@ -192,9 +209,20 @@ class Client:
         """As :meth:`asrd.AsyncClient.workers`."""
         return self.perform(self._async.workers())
 
-    def jobs(self, limit: int = 100) -> list[m.JobReport]:
+    def jobs(
+        self,
+        limit: int = 100,
+        *,
+        states: Sequence[m.JobState] = (),
+        pool: str | None = None,
+        client: str | None = None,
+    ) -> list[m.JobReport]:
         """As :meth:`asrd.AsyncClient.jobs`."""
-        return self.perform(self._async.jobs(limit))
+        return self.perform(self._async.jobs(limit, states=states, pool=pool, client=client))
+
+    def quarantine(self, limit: int = 100) -> list[m.JobReport]:
+        """As :meth:`asrd.AsyncClient.quarantine`."""
+        return self.perform(self._async.quarantine(limit))
 
     def pools(self) -> list[m.PoolReport]:
         """As :meth:`asrd.AsyncClient.pools`."""

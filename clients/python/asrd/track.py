@@ -3,7 +3,7 @@
 import msgspec
 
 from asrd.errors import AsrdError
-from asrd_protocol.messages import Submit
+from asrd_protocol.messages import LocalFile, Submit
 from asrd_protocol.model import Run, Segment, Transcript
 
 
@@ -28,6 +28,30 @@ class Finished(msgspec.Struct, frozen=True):
     run: Run
 
 
+class SoFar(msgspec.Struct, frozen=True):
+    """A job that has not ended, with what is decoded of it."""
+
+    job: str
+    state: str
+    """``queued`` or ``running``."""
+    segments: list[Segment]
+    progress: JobProgress
+    attempt: int = 0
+    """Which try it is, from 1; 0 before the first."""
+    eta_s: float = 0.0
+    """Seconds until the result is expected; 0 where that is not known."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The daemon has a job."""
+
+    job: str
+    ahead: int = 0
+    """Steps that were queued in its pool before it."""
+    eta_s: float = 0.0
+    """Seconds until the result is expected; 0 where that is not known."""
+
+
 class Track:
     """One job as this client sees it."""
 
@@ -41,12 +65,26 @@ class Track:
         self.ours = submit is not None and submit.reply == "stream"
         """Whether the result comes to us alone, so that we release it."""
         self.accepted = False
+        self.receipt = Receipt(job)
         self.progress = JobProgress()
         self.segments: list[Segment] = []
         """In order, each once, with no gap."""
+        self.caught_up: int | None = None
+        """How many segments there were when a gap after them was asked for: once is enough."""
         self.end: Finished | AsrdError | None = None
         self.refs: set[str] = set()
         """The open questions about this job."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether news of the job are wanted, beyond that it is accepted."""
+        return self.submit is None or self.submit.reply == "stream"
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The body of the submit, if it has one."""
+        by_path = self.submit is not None and isinstance(self.submit.audio, LocalFile)
+        return [] if by_path else [self.body]
 
     def accept(self) -> None:
         """The daemon has it."""
@@ -54,10 +92,7 @@ class Track:
         self._drop_audio()
 
     def add(self, index: int, segment: Segment) -> bool:
-        """Takes a segment; False when it is a repeat by another worker or comes after a gap.
-
-        A gap (a client that attached late, or a push that the daemon dropped) is filled from the transcript at the end.
-        """
+        """Takes a segment; False when it is a repeat by another worker or comes after a gap."""
         if index != len(self.segments):
             return False
         self.segments.append(segment)

@@ -7,6 +7,9 @@ from msgspec import Meta
 
 from asrd_protocol.messages.base import Answer, Message, PoolName, Refused
 
+JobState = Literal["queued", "running", "completed", "failed", "cancelled", "quarantined"]
+"""``quarantined``: failed because workers died of it."""
+
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
@@ -26,6 +29,10 @@ class Jobs(Message, frozen=True, kw_only=True):
     """The jobs that are known: queued, running and ended ones that are not released."""
 
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    states: list[JobState] = []
+    """Only jobs in one of these; empty for all."""
+    pool: PoolName | None = None
+    client: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class Pools(Message, frozen=True, kw_only=True):
@@ -107,6 +114,12 @@ class StatsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds of audio in completed jobs."""
     least_ready: dict[str, int] = {}
     """The smallest number of warm workers of each pool since it was first fully staffed."""
+    queued_s: float = 0.0
+    """Predicted seconds of work of all queued jobs."""
+    stored_bytes: int = 0
+    """Results that are kept."""
+    storage: str = "ok"
+    """``ok``, or ``full``: nothing is accepted until there is room on the disk."""
     loop_lag_ms: float = 0.0
     """The longest time the supervisor's loop was held up within the last minute."""
     uptime_s: float = 0.0
@@ -143,13 +156,21 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
 
     job: str
     pool: str
-    state: Literal["queued", "running", "completed", "failed", "cancelled"]
+    state: JobState
     age_s: float
     attempts: int = 0
     seat: str = ""
     done: float = 0.0
     """Seconds of audio decoded so far."""
     duration: float = 0.0
+    eta_s: float = 0.0
+    """Seconds until the result is expected."""
+    bytes: int = 0
+    client: str = ""
+    priority: str = "normal"
+    code: str = ""
+    """Why it failed."""
+    message: str = ""
 
 
 class JobsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):

@@ -31,7 +31,30 @@ class Pcm(msgspec.Struct, frozen=True, kw_only=True, tag="pcm", tag_field="kind"
     rate: Annotated[int, Meta(ge=4_000, le=384_000)] = 16_000
 
 
-Audio = MediaFile | Pcm
+class LocalFile(msgspec.Struct, frozen=True, kw_only=True, tag="path", tag_field="kind", forbid_unknown_fields=True):
+    """There is no body: the audio is in a media file of the daemon's host that the caller may read."""
+
+    path: Annotated[str, Meta(pattern=r"^/[^\x00]*(?!\n)$", max_length=4_096)]
+    """Absolute, with no symbolic link in it. It must stay as it is until the job has ended."""
+
+
+Audio = MediaFile | Pcm | LocalFile
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often and when a job is tried again; what is not given is the pool's affair."""
+
+    attempts: Annotated[int, Meta(ge=1, le=10)] | None = None
+    """Tries in all."""
+    backoff: Literal["fixed", "linear", "exponential", "fibonacci"] | None = None
+    delay: Seconds | None = None
+    """Before the second try."""
+    delay_max: Seconds | None = None
+    jitter: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Up to this share is added to each delay."""
+
+
+Priority = Literal["high", "normal", "low"]
 
 # --- questions --------------------------------------------------------------------------------------------------------
 
@@ -46,6 +69,13 @@ class Submit(Message, frozen=True, kw_only=True):
     audio: Audio = MediaFile()
     options: dict[Annotated[str, Meta(max_length=64)], OptionValue] = {}
     """Options of the pool's engine, e.g. ``{"language": "en", "beam_size": 5}``; checked by the engine itself."""
+    priority: Priority = "normal"
+    """A lane with its own share of the workers: 16, 4 and 1 parts while all of them are wanted."""
+    client: Annotated[str, Meta(max_length=64)] = ""
+    """Jobs of one client wait for each other; clients get equal shares. Empty: this connection is a client."""
+    deadline: Annotated[float, Meta(gt=0, le=604_800)] | None = None
+    """Seconds from now; a job that has not ended by then fails with ``deadline``, wherever it is."""
+    retries: Retries | None = None
     reply: Literal["stream", "final", "accepted"] = "stream"
     """Which answers to send: all of them, only the last, or only ``accepted``. A REQ socket gets one in any case."""
 
@@ -60,6 +90,8 @@ class Fetch(Message, frozen=True, kw_only=True):
     """The state of a job now: ``pending``, ``completed`` or ``failed``."""
 
     job: JobId
+    partial: bool = False
+    """Whether ``pending`` shall have a body: the segments so far, a JSON array."""
 
 
 class Wait(Message, frozen=True, kw_only=True):
@@ -69,6 +101,8 @@ class Wait(Message, frozen=True, kw_only=True):
     timeout: Seconds = 60.0
     stream: bool = False
     """Send ``progress`` and ``segment`` of the running job too (not to a REQ socket)."""
+    since: Annotated[int, Meta(ge=0)] = 0
+    """Segments from this index on that are decoded already are sent first, if they are streamed at all."""
 
 
 class Release(Message, frozen=True, kw_only=True):
@@ -77,7 +111,13 @@ class Release(Message, frozen=True, kw_only=True):
     job: JobId
 
 
-JobQuestion = Submit | Cancel | Fetch | Wait | Release
+class Retry(Message, frozen=True, kw_only=True):
+    """Try a job again that has failed or is in quarantine, with all its attempts. Answered by ``accepted``."""
+
+    job: JobId
+
+
+JobQuestion = Submit | Cancel | Fetch | Wait | Release | Retry
 
 # --- answers ----------------------------------------------------------------------------------------------------------
 
@@ -87,7 +127,9 @@ class Accepted(Answer, frozen=True, kw_only=True):
 
     job: str
     ahead: int = 0
-    """Steps queued before it."""
+    """Steps queued in its pool before it."""
+    eta_s: float = 0.0
+    """Seconds until its result is expected, by what the pool has measured so far."""
 
 
 class Progress(Answer, frozen=True, kw_only=True):
@@ -125,10 +167,17 @@ class Failed(Answer, frozen=True, kw_only=True):
 
 
 class Pending(Answer, frozen=True, kw_only=True):
-    """The job is known and has not ended."""
+    """The job is known and has not ended. The body, if it was asked for, is an array of segments in JSON."""
 
     job: str
     state: Literal["queued", "running"]
+    attempt: int = 0
+    """Which try it is, from 1; 0 before the first."""
+    done: float = 0.0
+    """Seconds of its audio that are decoded."""
+    duration: float = 0.0
+    eta_s: float = 0.0
+    """Seconds until its result is expected."""
 
 
 class Released(Answer, frozen=True, kw_only=True):

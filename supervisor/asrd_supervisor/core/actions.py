@@ -26,6 +26,27 @@ class Accept(Action, frozen=True):
 
     job: str
     ahead: int
+    eta: float
+    """Seconds until the result is expected."""
+
+
+class PersistAttempt(Action, frozen=True):
+    """Store that a worker is going to try the job; ``AttemptPersisted`` follows."""
+
+    job: str
+    seat: Seat
+    attempt: int
+    attempts: int
+    """Tries of the job, with this one."""
+    deaths: int
+
+
+class PersistWait(Action, frozen=True):
+    """Store that the job waits, after so many tries that it can be blamed for."""
+
+    job: str
+    attempts: int
+    deaths: int
 
 
 class Refuse(Action, frozen=True):
@@ -106,6 +127,15 @@ class SetTimer(Action, frozen=True):
 
     pool: str
     slot: int
+    kind: str
+    number: int
+    delay: float
+
+
+class SetAlarm(Action, frozen=True):
+    """``AlarmRang`` with these fields after ``delay`` seconds, unless the job ends before."""
+
+    job: str
     kind: str
     number: int
     delay: float

@@ -1,39 +1,175 @@
-"""The steps of one pool that wait for a worker, in the order in which they came."""
+"""The steps of one pool that wait for a worker: lanes by priority, fair between clients, measured in seconds of work.
 
-from collections import deque
+Start-time fair queueing (Goyal, Vin and Cheng, 1996) on two levels. A flow is what one client has in one lane; it has a
+tag, which grows by the predicted seconds of each step that is taken from it, and the flow with the smallest tag is
+next. Lanes do the same among each other with weights, so that a low one is slow but never starves. A flow that was
+empty starts where its lane is now, or where it has ended itself, whichever is later: nobody saves up for later, and
+nobody comes first again and again by having one step at a time.
+
+A step that comes back from a worker has had its turn and paid for it, so it goes in front of all.
+"""
+
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from asrd_supervisor.core.events import StepRef
 
+WEIGHTS = {"high": 16.0, "normal": 4.0, "low": 1.0}
+"""Parts of the work while all lanes have some."""
+
+LEAST = 1e-3
+"""Seconds that any step costs at least, so that turns change even among steps that take no time."""
+
+Key = tuple[str, int]
+
+
+class _Flow:
+    """What one client has in one lane."""
+
+    def __init__(self, tag: float) -> None:
+        self.tag = tag
+        self.steps: OrderedDict[Key, tuple[StepRef, float, float]] = OrderedDict()
+        self.queued = 0.0
+        self.pushed = 0.0
+        self.taken = 0.0
+
+    def push(self, key: Key, step: StepRef, cost: float) -> None:
+        self.steps[key] = (step, cost, self.pushed)
+        self.queued += cost
+        self.pushed += cost
+
+    def before(self, key: Key) -> float:
+        """Work in front of a step, or of one that would come last."""
+        if key not in self.steps:
+            return self.queued
+        return max(0.0, self.steps[key][2] - self.taken)
+
+    def pop(self, key: Key) -> None:
+        first = next(iter(self.steps)) == key
+        _, cost, _ = self.steps.pop(key)
+        self.queued -= cost
+        self.taken += cost if first else 0.0
+
+
+class _Lane:
+    """The flows of one priority."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.tag = 0.0
+        self.clock = 0.0
+        self.flows: dict[str, _Flow] = {}
+        self.ended: dict[str, float] = {}
+        """Tags of flows that are empty, as far as the clock has not passed them."""
+
+    def enter(self, client: str) -> _Flow:
+        if client not in self.flows:
+            self.flows[client] = _Flow(max(self.clock, self.ended.pop(client, 0.0)))
+        return self.flows[client]
+
+    def leave(self, client: str) -> None:
+        flow = self.flows.pop(client)
+        self.ended = {name: tag for name, tag in self.ended.items() if tag > self.clock}
+        if flow.tag > self.clock:
+            self.ended[client] = flow.tag
+
+    @property
+    def queued(self) -> float:
+        return sum(flow.queued for flow in self.flows.values())
+
 
 class Backlog:
-    """First come, first served; a step that lost its worker goes in front."""
+    """Who is next, and how much waits."""
 
     def __init__(self) -> None:
-        self._steps: deque[StepRef] = deque()
+        self._lanes = {name: _Lane(weight) for name, weight in WEIGHTS.items()}
+        self._again: OrderedDict[Key, tuple[StepRef, float]] = OrderedDict()
+        self._places: dict[Key, tuple[_Lane, str]] = {}
+        self._clock = 0.0
 
     def __len__(self) -> int:
-        return len(self._steps)
-
-    def push(self, step: StepRef, *, front: bool = False) -> None:
-        """Put a step at the end, or in front."""
-        if front:
-            self._steps.appendleft(step)
-        else:
-            self._steps.append(step)
+        return len(self._again) + len(self._places)
 
     def __iter__(self) -> Iterator[StepRef]:
-        return iter(self._steps)
+        yield from (step for step, _ in self._again.values())
+        for lane in self._lanes.values():
+            for flow in lane.flows.values():
+                yield from (step for step, _, _ in flow.steps.values())
+
+    @property
+    def work(self) -> float:
+        """Predicted seconds of everything that waits."""
+        return sum(cost for _, cost in self._again.values()) + sum(lane.queued for lane in self._lanes.values())
+
+    # --- in and out ---------------------------------------------------------------------------------------------------
+
+    def push(self, step: StepRef, cost: float, *, again: bool = False) -> None:
+        """Take a step in that will cost so many seconds of work; ``again``: it had its turn before."""
+        key = (step.job, step.index)
+        if again:
+            self._again[key] = (step, cost)
+            self._again.move_to_end(key, last=False)
+            return
+        lane = self._lanes[step.lane]
+        if not lane.flows:
+            lane.tag = max(lane.tag, self._clock)
+        lane.enter(step.client).push(key, step, max(cost, LEAST))
+        self._places[key] = (lane, step.client)
+
+    def candidates(self) -> Iterator[StepRef]:
+        """Who may be next, in order: those that came back, then the one whose turn it is."""
+        yield from (step for step, _ in self._again.values())
+        lanes = [lane for lane in self._lanes.values() if lane.flows]
+        if lanes:
+            lane = min(lanes, key=lambda lane: lane.tag)
+            flow = min(lane.flows.values(), key=lambda flow: flow.tag)
+            yield next(iter(flow.steps.values()))[0]
+
+    def take(self, step: StepRef) -> None:
+        """A candidate has found its worker: its client and its lane have had a turn."""
+        key = (step.job, step.index)
+        if self._again.pop(key, None):
+            return
+        lane, client = self._places[key]
+        flow = lane.flows[client]
+        self._clock, lane.clock = lane.tag, flow.tag
+        cost = flow.steps[key][1]
+        flow.tag += cost
+        lane.tag += cost / lane.weight
+        self._drop(key)
 
     def remove(self, job: str, index: int) -> bool:
-        """Take a step out; False when it is not here."""
-        for step in self._steps:
-            if step.job == job and step.index == index:
-                self._steps.remove(step)
-                return True
-        return False
+        """Let a step go that nobody wants any more; False when it is not here."""
+        key = (job, index)
+        if self._again.pop(key, None):
+            return True
+        if key not in self._places:
+            return False
+        self._drop(key)
+        return True
 
     def clear(self) -> list[StepRef]:
-        """Take all."""
-        steps, self._steps = list(self._steps), deque()
+        """Let all go."""
+        steps = list(self)
+        for step in steps:
+            self.remove(step.job, step.index)
         return steps
+
+    def _drop(self, key: Key) -> None:
+        lane, client = self._places.pop(key)
+        flow = lane.flows[client]
+        flow.pop(key)
+        if not flow.steps:
+            lane.leave(client)
+
+    # --- how long it will take ----------------------------------------------------------------------------------------
+
+    def ahead_of(self, step: StepRef, cost: float) -> float:
+        """Predicted seconds of work that will be done before a step that waits here, or comes now and costs so much."""
+        lane = self._lanes[step.lane]
+        flow = lane.flows.get(step.client)
+        own = flow.before((step.job, step.index)) if flow else 0.0
+        rivals = sum(min(other.queued, own + cost) for other in lane.flows.values() if other is not flow)
+        reach = (own + cost + rivals) / lane.weight
+        others = sum(min(one.queued, reach * one.weight) for one in self._lanes.values() if one is not lane)
+        return own + rivals + others + sum(cost for _, cost in self._again.values())

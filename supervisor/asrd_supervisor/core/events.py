@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from asrd_protocol.faults import Fault
+from asrd_protocol.messages import Retries
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core.seats import Seat
 
@@ -23,12 +24,44 @@ class JobSubmitted(Event, frozen=True):
     pool: str | None
     size: int
     """Bytes of audio."""
+    owner: str = ""
+    """Who it is, as the kernel says."""
+    client: str = ""
+    """The name of the client, where it has one."""
+    connection: str = ""
+    """It stands for a client that has no name."""
+    lane: str = "normal"
+    audio_s: float | None = None
+    """Seconds of audio, where they are known without opening it."""
+    deadline: float | None = None
+    """Seconds from now."""
+    retries: Retries | None = None
+
+
+class JobRecovered(Event, frozen=True):
+    """A job that was accepted before is here again: after a restart of the daemon, or because somebody wants it so.
+
+    It is no job that is active, and the daemon is not stopping: whoever posts this has seen to that.
+    """
+
+    submitted: JobSubmitted
+    attempts: int = 0
+    deaths: int = 0
+    interrupted: int = 0
+    """Attempts that ended with the daemon."""
 
 
 class JobPersisted(Event, frozen=True):
     """The job is stored: it may be accepted."""
 
     job: str
+
+
+class JobUnstored(Event, frozen=True):
+    """The job cannot be stored, so it cannot be accepted."""
+
+    job: str
+    fault: Fault
 
 
 class CancelRequested(Event, frozen=True):
@@ -63,6 +96,12 @@ class WorkerEvent(Event, frozen=True):
     """Something a worker did. A former generation's events are stale."""
 
     seat: Seat
+
+
+class AttemptPersisted(WorkerEvent, frozen=True):
+    """It is stored that the worker is going to try: the step may be sent."""
+
+    attempt: int
 
 
 class WorkerGreeted(WorkerEvent, frozen=True):
@@ -147,11 +186,19 @@ class TimerFired(Event, frozen=True):
     number: int
 
 
+class AlarmRang(Event, frozen=True):
+    """An alarm of a job that an action has set. ``number`` tells a stale one."""
+
+    job: str
+    kind: str
+    number: int
+
+
 # --- between the parts of the core ------------------------------------------------------------------------------------
 
 
 class StepQueued(Event, frozen=True):
-    """A step wants a worker; ``again`` puts it in front."""
+    """A step wants a worker; ``again``: it had its turn before."""
 
     step: "StepRef"
     again: bool = False
@@ -166,6 +213,11 @@ class StepRef(msgspec.Struct, frozen=True):
     size: int = 0
     avoid: str = ""
     """The seat that failed it the last time."""
+    suspect: bool = False
+    """A worker died of it: it may hold one slot of the pool at a time."""
+    client: str = ""
+    lane: str = "normal"
+    audio_s: float | None = None
 
 
 class StepWithdrawn(Event, frozen=True):
@@ -224,6 +276,8 @@ class Lost(msgspec.Struct, frozen=True):
     how: str
     hung: bool
     log_tail: tuple[str, ...] = ()
+    unsent: bool = False
+    """It died before it was given the step."""
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -239,6 +293,12 @@ class Unserved(msgspec.Struct, frozen=True):
 
 
 Outcome = Finished | Faulted | Lost | Withdrawn | Unserved
+
+
+class PoolHeld(Event, frozen=True):
+    """The pool shall begin nothing new: what waits is kept for the next daemon."""
+
+    pool: str
 
 
 class PoolClosed(Event, frozen=True):

@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 
 from asrd_protocol.faults import Blame, Code, Fault
-from asrd_supervisor.core.events import Faulted, Lost, StepRef
+from asrd_supervisor.core.events import Faulted, JobSubmitted, Lost, StepRef
 from asrd_supervisor.core.policy import RetryPolicy
+
+MAX_INTERRUPTED = 3
+"""Attempts that may end with the daemon, before the job is held to be what ends it."""
 
 
 class JobState(StrEnum):
@@ -19,6 +22,8 @@ class JobState(StrEnum):
     STORING = "storing"
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
+    """Between two tries."""
 
 
 class Step(msgspec.Struct):
@@ -38,27 +43,49 @@ class Job(msgspec.Struct):
 
     id: str
     pool: str
-    size: int
+    asked: JobSubmitted
     submitted_at: float
     step: Step
+    retries: RetryPolicy
+    audio_s: float = 0.0
+    """Seconds of audio as the queue counts them: known, or guessed when the job came."""
     state: JobState = JobState.STORING
     started_at: float = 0.0
     seat: str = ""
-    cancelled: bool = False
+    alarm: int = 0
+    ending: Fault | None = None
+    """Nobody wants it any more; why."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its audio."""
+        return self.asked.size
 
     def ref(self) -> StepRef:
         """Its step, as the pool sees it."""
-        return StepRef(self.id, self.step.index, self.step.pool, self.size, self.step.avoid)
+        step, asked = self.step, self.asked
+        return StepRef(
+            job=self.id,
+            index=step.index,
+            pool=step.pool,
+            size=asked.size,
+            avoid=step.avoid,
+            suspect=step.deaths > 0,
+            client=f"{asked.owner} {asked.client or asked.connection}",  # names are those of one user's clients
+            lane=asked.lane,
+            audio_s=asked.audio_s,
+        )
 
 
 def after_loss(step: Step, lost: Lost, policy: RetryPolicy) -> Fault | None:
     """None when the step shall be tried again after its worker died, else why not."""
     step.deaths += 1
     evidence: dict[str, Any] = {"seat": str(lost.seat), "death": lost.how, "log_tail": list(lost.log_tail)}
+    evidence |= {"deaths": step.deaths, "attempts": step.attempts, "done_s": step.done, "duration_s": step.duration}
     if step.deaths >= policy.deaths:
         return Fault.of(
             Code.POISON,
-            f"{step.deaths} workers died of this job ({lost.how} the last time); it is not tried again",
+            f"{step.deaths} workers died of this job ({lost.how} the last time); it is in quarantine",
             **evidence,
         )
     if step.attempts < policy.attempts:
@@ -73,3 +100,11 @@ def after_fault(step: Step, faulted: Faulted, policy: RetryPolicy) -> Fault | No
     if faulted.fault.blame is Blame.CALLER or step.attempts >= policy.attempts:
         return faulted.fault
     return None
+
+
+def after_interruption(interrupted: int) -> Fault | None:
+    """None when the job shall be tried again after the daemon itself was killed, else why not."""
+    if interrupted <= MAX_INTERRUPTED:
+        return None
+    said = f"the daemon was killed {interrupted} times while it ran this job; it is in quarantine"
+    return Fault.of(Code.POISON, said, interrupted=interrupted)

@@ -22,6 +22,9 @@ class PositiveSize(Size):
     """Bytes, more than none."""
 
 
+Backoff = Literal["fixed", "linear", "exponential", "fibonacci"]
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -49,7 +52,11 @@ class Deadlines(_Table, frozen=True, kw_only=True):
     busy_floor: PositiveDuration = PositiveDuration(60)
     """The least that any step gets, and what it gets until the length of its audio is known."""
     busy_factor: Annotated[float, Meta(ge=1, le=1000)] = 10.0
-    """A step gets this many seconds for each second of audio, if that is more than the floor."""
+    """A step gets this many times the seconds that its audio should take by what the pool has measured, if that is more
+    than the floor. Before anything is measured, a second of audio counts as a second of work."""
+    stall: PositiveDuration = PositiveDuration(120)
+    """The longest time without progress. A slow model gets eight times what it needs for a window of 30 s, and long
+    audio a tenth of its length before its first segment, if that is more."""
     stop: PositiveDuration = PositiveDuration(8)
     """From being told to leave to being gone."""
     kill: Duration = Duration(2)
@@ -72,21 +79,43 @@ class RestartPolicy(_Table, frozen=True, kw_only=True):
 
 
 class RetryPolicy(_Table, frozen=True, kw_only=True):
-    """How often a step is tried."""
+    """How often a step is tried, and when. A job may ask for other figures, but not for more deaths."""
 
     attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     """Tries in all, whatever the reason of failure."""
     deaths: Annotated[int, Meta(ge=1, le=10)] = 2
-    """A step that so many workers died of is poison, and is not tried again."""
+    """A step that so many workers died of is poison: it is put into quarantine, and not tried again by itself."""
+    backoff: Backoff = "exponential"
+    """How the delays grow from try to try: 1 1 1, 1 2 3, 1 2 4 or 1 2 3 5 times ``delay``."""
+    delay: Duration = Duration(0)
+    """Before the second try; 0: every try follows at once, on another worker."""
+    delay_max: Duration = Duration(60)
+    """The longest delay."""
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """Up to this share is added to each delay, so that jobs that failed together do not come back together."""
+
+
+class ClientQuota(_Table, frozen=True, kw_only=True):
+    """How much of the queue one user of the host may take; 0 is no limit."""
+
+    max_jobs: Annotated[int, Meta(ge=0)] = 0
+    """Jobs that have not ended."""
+    max_bytes: Size = Size(0)
+    """Their audio."""
+    max_audio_s: Duration = Duration(0)
+    """The length of their audio, as far as it is known or can be guessed from its bytes."""
 
 
 class QueuePolicy(_Table, frozen=True, kw_only=True):
     """How much waits before the daemon says ``overloaded``."""
 
-    max_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    max_jobs: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Jobs that wait for a worker."""
-    max_bytes: PositiveSize = PositiveSize(1 << 30)
-    """Audio of all jobs that are not finished."""
+    max_bytes: PositiveSize = PositiveSize(8 << 30)
+    """Audio of all jobs that are not finished; it lies on the disk."""
+    max_audio_s: Duration = Duration(0)
+    """The length of all audio that is not finished, as far as it is known or can be guessed; 0 is no limit."""
+    per_user: ClientQuota = ClientQuota()
 
 
 class PoolPolicy(_Table, frozen=True, kw_only=True):
@@ -98,3 +127,6 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     recycle: RecyclePolicy = RecyclePolicy()
     deadlines: Deadlines = Deadlines()
     restarts: RestartPolicy = RestartPolicy()
+    retries: RetryPolicy = RetryPolicy()
+    durable: bool = False
+    """Queued jobs survive the daemon, so it need not end them."""

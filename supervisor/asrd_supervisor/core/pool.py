@@ -12,14 +12,27 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
 
 Out = list[do.Action | ev.Event]
 
+HANGS = frozenset({"busy deadline", "stalled"})
+"""Kills of workers that made no end, or no progress, of a step."""
+
 WANTED_KILLS = frozenset({"retired", "shut down"})
 """Kills that are no deaths: the worker was not needed any more."""
+
+WINDOW_S = 30.0
+"""Seconds of audio that Whisper decodes at a time, with nothing to be seen from outside."""
+
+SLOW_WINDOWS = 8.0
+"""A window may take so many times what it takes on average: six temperatures, each with all the tokens there can be."""
+
+FIRST_SHARE = 0.1
+"""Of the length of the audio may pass before its first segment: opening it and finding the speech in it."""
 
 
 class Pool:
@@ -31,10 +44,10 @@ class Pool:
         self.slots = [Slot(policy, index, rng) for index in range(seats)]
         self.backlog = Backlog()
         self.staffing = Staffing(policy, self.slots)
+        self.pace = Pace()
         self.deaths: Counter[str] = Counter()
         self.stale = 0
-        self.job_seconds = 0.0
-        """Smoothed wall time of a step; 0 until there was one."""
+        self._held = False
         self._attempts = 0
         self._turn = 0
 
@@ -60,9 +73,20 @@ class Pool:
         return self.unavailable and all(slot.hopeless for slot in self.slots if slot.state is State.FAILED)
 
     def room_in(self) -> float:
-        """Seconds until about a tenth of the queue has been worked off, at the pace so far."""
-        pace = (self.job_seconds or 1.0) / max(1, self.ready)
-        return max(1.0, round(pace * max(1.0, len(self.backlog) / 10), 1))
+        """Seconds until a tenth of the queue, and one step at least, has been worked off, at the pace so far."""
+        steps = len(self.backlog)
+        return max(1.0, round(self.backlog.work / max(1, min(steps, 10)) / max(1, self.ready), 1))
+
+    def eta(self, step: ev.StepRef) -> float:
+        """Seconds until a step that waits, or is about to, will be done, at the pace so far."""
+        cost = self.pace.work(step.size, step.audio_s)
+        ahead = self.backlog.ahead_of(step, cost)
+        running = sum(slot.remaining for slot in self.slots if slot.task)
+        workers = max(1, self.ready)
+        return cost + (ahead + running) / workers if ahead or self._all_busy() else cost
+
+    def _all_busy(self) -> bool:
+        return not any(slot.state is State.IDLE for slot in self.slots)
 
     # --- the one entry ------------------------------------------------------------------------------------------------
 
@@ -82,7 +106,7 @@ class Pool:
     def _react(self, now: float, event: ev.Event) -> Out:
         match event:
             case ev.StepQueued(step, again):
-                self.backlog.push(step, front=again)
+                self.backlog.push(step, self.pace.work(step.size, step.audio_s), again=again)
                 return []
             case ev.StepWithdrawn(step):
                 return self._withdraw(step)
@@ -92,6 +116,9 @@ class Pool:
                 return self._react_to_timer(now, event)
             case ev.RecycleRequested():
                 return list(self.staffing.request(now, event.slot))
+            case ev.PoolHeld():
+                self._held = True
+                return []
             case ev.PoolClosed():
                 return [*self.staffing.close(now, hurry=event.hurry)]
             case _:
@@ -117,6 +144,8 @@ class Pool:
                 return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
             case ev.WorkerExited():
                 return self._exited(now, slot, event)
+            case ev.AttemptPersisted():
+                return self._send(now, slot, event)
             case _:
                 return self._react_to_step(now, slot, event)
 
@@ -137,7 +166,7 @@ class Pool:
 
     def _exited(self, now: float, slot: Slot, event: ev.WorkerExited) -> Out:
         step, seat = slot.task, slot.seat
-        hung = slot.kill_reason == "busy deadline"
+        hung = slot.kill_reason in HANGS
         how = slot.kill_reason or event.how
         out: Out = [*slot.apply(Input.EXIT, now)]
         if slot.state is State.BACKOFF and how not in WANTED_KILLS:
@@ -149,27 +178,43 @@ class Pool:
         else:
             out.append(do.Announce("worker.left", {"seat": str(seat), "how": how}))
         if slot.state is State.BACKOFF:
-            out += slot.back_off(now)
+            # A suspect kills whoever has it: that is not the fault of the seat.
+            out += slot.back_off(now, blameless=step is not None and step.suspect and slot.sent)
         if slot.state is State.FAILED:
             out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
         slot.task = None
         if step is not None:
             cancelled = slot.cancelling
-            lost = ev.Lost(seat, how, hung, event.log_tail)
+            lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
             out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
         return out
 
     # --- steps in work ------------------------------------------------------------------------------------------------
 
+    def _send(self, now: float, slot: Slot, event: ev.AttemptPersisted) -> Out:
+        """The attempt is stored, so the step may be sent, if it is still wanted."""
+        if slot.task is None or slot.sent or event.attempt != slot.attempt or slot.state is State.KILLING:
+            return []
+        if slot.cancelling:
+            step, slot.task, slot.cancelling = slot.task, None, False
+            return [ev.StepEnded(step, ev.Withdrawn(slot.seat)), *slot.apply(Input.FINISH, now)]
+        slot.sent = True
+        slot.started_at = slot.moved_at = now
+        sent = do.SendStep(slot.seat, slot.attempt, slot.task.job)
+        return [sent, slot.arm(self.policy.deadlines.busy_floor), self._arm_stall(slot, self._patience(slot))]
+
     def _react_to_step(self, now: float, slot: Slot, event: ev.WorkerEvent) -> Out:
         if slot.state is State.KILLING:
             return []
-        if slot.task is None or getattr(event, "attempt", None) != slot.attempt:
+        if slot.task is None or not slot.sent or getattr(event, "attempt", None) != slot.attempt:
             return [*slot.apply(Input.BROKEN, now, "breach: it spoke of a step that it does not have")]
         match event:
             case ev.StepProgressed():
+                slot.note_progress(now, event.done)
+                slot.duration = event.duration or slot.duration
                 return [*self._extend(now, slot, event), ev.StepMoved(slot.task, event.done, event.duration)]
             case ev.SegmentDecoded():
+                slot.note_progress(now, event.done)
                 return [ev.StepMoved(slot.task, event.done, 0.0, event.index, event.body)]
             case ev.StepFinished():
                 return self._finished(now, slot, event)
@@ -180,31 +225,34 @@ class Pool:
 
     def _extend(self, now: float, slot: Slot, event: ev.StepProgressed) -> Out:
         """The first progress tells how long the audio is, and so how long the step may take."""
-        limit = self.policy.deadlines.busy_factor * event.duration
-        if event.done > 0 or slot.cancelling or limit <= self.policy.deadlines.busy_floor:
+        if event.done > 0:
+            return []
+        work = event.duration * (self.pace.rate if self.pace.learned else 1.0)
+        limit = self.policy.deadlines.busy_factor * work
+        if slot.cancelling or limit <= self.policy.deadlines.busy_floor:
             return []
         return [slot.arm(slot.started_at + limit - now)]
 
     def _finished(self, now: float, slot: Slot, event: ev.StepFinished) -> Out:
-        step = self._close_step(now, slot)
+        step = self._close_step(slot)
+        self.pace.learn(now - slot.started_at, event.work.audio_s, step.size, media=step.audio_s is None)
         outcome = ev.Finished(slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body)
         return [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
 
     def _faulted(self, now: float, slot: Slot, event: ev.StepFaulted) -> Out:
         cancelled = slot.cancelling and event.fault.code is Code.CANCELLED
-        step = self._close_step(now, slot)
+        step = self._close_step(slot)
         outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault)
         out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
         if event.leave and slot.state is State.IDLE:
             out += self.staffing.dismiss(now, slot, str(event.fault.code))
         return out
 
-    def _close_step(self, now: float, slot: Slot) -> ev.StepRef:
+    @staticmethod
+    def _close_step(slot: Slot) -> ev.StepRef:
         assert slot.task is not None
         step, slot.task, slot.cancelling = slot.task, None, False
         slot.jobs_done += 1
-        took = now - slot.started_at
-        self.job_seconds = took if not self.job_seconds else 0.8 * self.job_seconds + 0.2 * took
         return step
 
     def _withdraw(self, step: ev.StepRef) -> Out:
@@ -215,6 +263,8 @@ class Pool:
                 continue
             if (slot.task.job, slot.task.index) == (step.job, step.index):
                 slot.cancelling = True
+                if not slot.sent:
+                    return []  # it ends as soon as the journal has spoken
                 return [do.SendCancel(slot.seat, slot.attempt), slot.arm(self.policy.deadlines.cancel)]
         return []
 
@@ -222,6 +272,8 @@ class Pool:
 
     def _react_to_timer(self, now: float, event: ev.TimerFired) -> Out:
         slot = self.slots[event.slot]
+        if event.kind == "stall":
+            return self._check_progress(now, slot, event.number)
         if event.kind != "state" or event.number != slot.timer:
             return []  # an age timer has done its work by waking the rules up
         match slot.state:
@@ -229,27 +281,46 @@ class Pool:
                 return [*slot.apply(Input.DELAY_OVER if self.staffing.wanted(slot) else Input.RETIRE, now)]
             case State.FAILED:
                 return [*slot.apply(Input.REVIVE if self.staffing.wanted(slot) else Input.RETIRE, now)]
+            case State.BUSY | State.DRAINING if not slot.sent:
+                return [slot.arm(self.policy.deadlines.busy_floor)]  # the journal is slow, not the worker
             case State.BUSY | State.DRAINING:
                 return [*slot.apply(Input.DEADLINE, now, "cancel" if slot.cancelling else "busy deadline")]
             case _:
                 return [*slot.apply(Input.DEADLINE, now, f"{slot.state} deadline")]
 
+    def _check_progress(self, now: float, slot: Slot, attempt: int) -> Out:
+        """The alarm is not set anew by each progress; it looks how long the last one is ago, and waits for the rest."""
+        stale = slot.task is None or slot.attempt != attempt or slot.state not in (State.BUSY, State.DRAINING)
+        if stale or slot.cancelling:
+            return []
+        left = slot.moved_at + self._patience(slot) - now
+        return [self._arm_stall(slot, left)] if left > 0 else [*slot.apply(Input.DEADLINE, now, "stalled")]
+
+    def _patience(self, slot: Slot) -> float:
+        """Seconds that a worker may take from one sign of progress to the next."""
+        least = float(self.policy.deadlines.stall)
+        if self.pace.learned:
+            least = max(least, SLOW_WINDOWS * WINDOW_S * self.pace.rate)
+        return least if slot.done else max(least, FIRST_SHARE * slot.duration)
+
+    def _arm_stall(self, slot: Slot, delay: float) -> do.SetTimer:
+        return do.SetTimer(self.name, slot.index, "stall", slot.attempt, delay)
+
     # --- who works next -----------------------------------------------------------------------------------------------
 
     def _dispatch(self, now: float) -> Out:
         out: Out = []
-        while (match := self._next_match()) is not None:
+        while not self._held and (match := self._next_match()) is not None:
             step, slot = match
-            self.backlog.remove(step.job, step.index)
+            self.backlog.take(step)
             self._attempts += 1
             self._turn = slot.index + 1
-            slot.task, slot.attempt, slot.started_at, slot.cancelling = step, self._attempts, now, False
-            out += slot.apply(Input.ASSIGN, now)
-            out += [do.SendStep(slot.seat, slot.attempt, step.job), ev.StepStarted(step, slot.seat, slot.attempt)]
+            slot.take(now, step, self._attempts, self.pace.work(step.size, step.audio_s))
+            out += [*slot.apply(Input.ASSIGN, now), ev.StepStarted(step, slot.seat, slot.attempt)]
         return out
 
     def _next_match(self) -> tuple[ev.StepRef, Slot] | None:
-        """First come, first served, round-robin over the idle ones. A step that avoids all of them lets others pass."""
+        """Round-robin over the idle ones. A step that avoids all of them lets others pass."""
         if not len(self.backlog):
             return None
         count = len(self.slots)
@@ -257,7 +328,9 @@ class Pool:
         idle = [slot for slot in turn if slot.state is State.IDLE]
         if not idle:
             return None
-        return next(((step, slot) for step in self.backlog if (slot := self._suited(step, idle))), None)
+        suspected = any(slot.task and slot.task.suspect for slot in self.slots)
+        able = (step for step in self.backlog.candidates() if not (step.suspect and suspected))
+        return next(((step, slot) for step in able if (slot := self._suited(step, idle))), None)
 
     def _suited(self, step: ev.StepRef, idle: list[Slot]) -> Slot | None:
         """The worker whose turn it is; the one that just failed the step only when there is no other."""
@@ -267,7 +340,7 @@ class Pool:
 
     def _turn_away(self) -> Out:
         """Nobody will ever work: say so now instead of letting callers wait."""
-        if not len(self.backlog) or not self.hopeless:
+        if self.policy.durable or not len(self.backlog) or not self.hopeless:
             return []
         fault = self.unavailable_fault()
         return [ev.StepEnded(step, ev.Unserved(fault)) for step in self.backlog.clear()]

@@ -39,6 +39,11 @@ class Slot:
         self.task: StepRef | None = None
         self.attempt = 0
         self.started_at = 0.0
+        self.sent = False
+        self.moved_at = 0.0
+        self.done = 0.0
+        self.duration = 0.0
+        self.cost = 0.0
         self.cancelling = False
         self.kill_reason = ""
         self.asked = False
@@ -62,6 +67,25 @@ class Slot:
     def age(self, now: float) -> float:
         """Seconds since the worker was spawned."""
         return now - self.since
+
+    # --- its step -----------------------------------------------------------------------------------------------------
+
+    def take(self, now: float, step: StepRef, attempt: int, cost: float) -> None:
+        """A step is meant for this worker; it is sent when the attempt is stored."""
+        self.task, self.attempt, self.started_at, self.cost = step, attempt, now, cost
+        self.sent = self.cancelling = False
+        self.done = self.duration = 0.0
+
+    def note_progress(self, now: float, done: float) -> None:
+        """The compute thread has shown that it lives."""
+        if done > self.done or not self.duration:
+            self.moved_at, self.done = now, max(self.done, done)
+
+    @property
+    def remaining(self) -> float:
+        """Predicted seconds of work that are left of its step."""
+        share = self.done / self.duration if self.duration else 0.0
+        return self.cost * max(0.0, 1.0 - share)
 
     # --- moves --------------------------------------------------------------------------------------------------------
 
@@ -113,7 +137,8 @@ class Slot:
         self._fresh(now)
         policy = self._policy
         self.limit = limit_of(self.index, self.generation, policy.workers, policy.recycle, self._rng)
-        return [do.Spawn(self.seat), self.arm(policy.deadlines.start)]
+        said = do.Announce("worker.starting", {"seat": str(self.seat)})
+        return [do.Spawn(self.seat), self.arm(policy.deadlines.start), said]
 
     def _warmed(self, now: float) -> list[do.Action]:
         self.ready_at = now
@@ -134,11 +159,11 @@ class Slot:
 
     # --- after an exit ------------------------------------------------------------------------------------------------
 
-    def back_off(self, now: float) -> list[do.Action]:
+    def back_off(self, now: float, *, blameless: bool) -> list[do.Action]:
         """From BACKOFF: the timer until the next start, or FAILED when there were too many deaths."""
         if self.hopeless:
             return self.apply(Input.GIVE_UP, now)
-        if self.asked:
+        if self.asked or blameless:
             return [self.arm(0.0)]
         delay = self._restarts.died(now, booting=self.ready_at is None)
         return self.apply(Input.GIVE_UP, now) if delay is None else [self.arm(delay)]

@@ -143,7 +143,6 @@ class Staffing:
         actions: list[do.Action] = []
         for slot in [slot for slot in self._slots if slot.state is State.VACANT][:missing]:
             actions += slot.apply(Input.START, now)
-            actions.append(do.Announce("worker.starting", {"seat": str(slot.seat)}))
         return actions
 
 

@@ -15,7 +15,8 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.core.lifecycle import State
-from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy, RetryPolicy
+from asrd_supervisor.core.plan import JobState
+from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
 
 
@@ -25,8 +26,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolPolicy]
     default_pool: str
     queue: QueuePolicy = QueuePolicy()
-    retries: RetryPolicy = RetryPolicy()
     drain_timeout: float = 60.0
+    durable: bool = False
+    """Jobs that have not ended are kept for the next daemon instead of being ended by this one."""
 
 
 class Supervisor:
@@ -35,10 +37,15 @@ class Supervisor:
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         self._policy = policy
         self.pools = {p.name: Pool(p, rng) for p in policy.pools}
-        self.jobs = Jobs(self.pools, policy.default_pool, policy.queue, policy.retries)
+        self.jobs = Jobs(self.pools, policy.default_pool, policy.queue, rng)
         self._drain_timer = 0
         self._emptied: set[str] = set()
         self._leaving: do.Leave | None = None
+
+    @property
+    def durable(self) -> bool:
+        """Whether jobs that have not ended are there for the next daemon."""
+        return self._policy.durable
 
     def start(self, now: float) -> list[do.Action]:
         """The first actions: every pool takes its seats."""
@@ -68,7 +75,7 @@ class Supervisor:
                 return self.pools[step.pool].handle(now, event)
             case ev.TimerFired(pool="") | ev.StopRequested() | ev.PoolEmptied():
                 return self._route_own(event)
-            case ev.TimerFired() | ev.PoolClosed():
+            case ev.TimerFired() | ev.PoolClosed() | ev.PoolHeld():
                 return self.pools[event.pool].handle(now, event)
             case ev.RecycleRequested():
                 pools = [self.pools[event.pool]] if event.pool else list(self.pools.values())
@@ -97,14 +104,19 @@ class Supervisor:
         self._leaving = do.Leave(Exit.OK, "stopped")
         self._drain_timer += 1
         timer = do.SetTimer("", 0, "drain", self._drain_timer, self._policy.drain_timeout)
-        return [do.Announce("daemon.stopping", {"jobs": len(self.jobs.active)}), timer]
+        held = [ev.PoolHeld(name) for name in self.pools] if self._policy.durable else []
+        return [do.Announce("daemon.stopping", {"jobs": len(self.jobs.active)}), timer, *held]
 
     def _stop_now(self, why: str) -> Out:
         self.jobs.closing = True
         self._leaving = self._leaving or do.Leave(Exit.OK, "stopped")
         self._drain_timer += 1
         said = do.Announce("daemon.hurrying", {"jobs": len(self.jobs.active), "why": why})
-        return [said, *self.jobs.give_up(), *(ev.PoolClosed(name, hurry=True) for name in self.pools)]
+        return [
+            said,
+            *self.jobs.give_up(durable=self._policy.durable),
+            *(ev.PoolClosed(name, hurry=True) for name in self.pools),
+        ]
 
     def _consider_leaving(self) -> list[ev.Event]:
         """Close the pools when the last job has ended, or when no pool will ever work."""
@@ -115,16 +127,23 @@ class Supervisor:
             self.jobs.closing = True
             fault = next(iter(self.pools.values())).unavailable_fault()
             self._leaving = do.Leave(Exit.CONFIG, fault.message)
-        if self._leaving and not self.jobs.active:
+        if self._leaving and not self._unfinished():
             return [ev.PoolClosed(name, hurry=False) for name in open_pools]
         return []
+
+    def _unfinished(self) -> int:
+        """Jobs that have to end before the daemon may leave."""
+        if self._policy.durable:
+            return self.jobs.count(JobState.STORING, JobState.RUNNING)
+        return len(self.jobs.active)
 
     def _leave_if_empty(self) -> list[do.Action]:
         if self._leaving is None or self._emptied != set(self.pools):
             return []
         leave, self._leaving = self._leaving, None
         self._emptied = set()
-        return [leave]
+        kept = self.jobs.give_up(durable=True) if self._policy.durable else []
+        return [*(action for action in kept if isinstance(action, do.Action)), leave]
 
     # --- what operators see -------------------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """The state of the core as the control socket shows it. Reads only."""
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Literal
 
 from asrd_protocol import messages as msg
+from asrd_protocol.faults import Fault
 from asrd_supervisor.config import Config
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.plan import Job, JobState
@@ -14,9 +15,8 @@ from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Supervisor, pool_status
+from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.probes.proc import rss_bytes
-
-JobEnd = Literal["completed", "failed", "cancelled"]
 
 
 def health(core: Supervisor, uptime: float, max_body: int) -> msg.HealthReport:
@@ -34,7 +34,7 @@ def health(core: Supervisor, uptime: float, max_body: int) -> msg.HealthReport:
     )
 
 
-def stats(core: Supervisor, uptime: float, loop_lag: float) -> msg.StatsReport:
+def stats(core: Supervisor, ledger: Ledger, uptime: float, loop_lag: float) -> msg.StatsReport:
     """Counters since the start."""
     jobs, pools = core.jobs, core.pools.values()
     recycles: Counter[str] = sum((p.staffing.recycles for p in pools), Counter())
@@ -42,7 +42,7 @@ def stats(core: Supervisor, uptime: float, loop_lag: float) -> msg.StatsReport:
     least = {p.name: p.staffing.least_ready for p in pools if p.staffing.least_ready is not None}
     return msg.StatsReport(
         jobs=msg.JobCount(
-            queued=jobs.count(JobState.STORING, JobState.QUEUED),
+            queued=jobs.count(JobState.STORING, JobState.QUEUED, JobState.WAITING),
             running=jobs.count(JobState.RUNNING),
             completed=jobs.ended["completed"],
             failed=jobs.ended["failed"],
@@ -55,6 +55,9 @@ def stats(core: Supervisor, uptime: float, loop_lag: float) -> msg.StatsReport:
         refused=dict(jobs.refused),
         audio_s=round(jobs.audio_s, 3),
         least_ready=least,
+        queued_s=round(sum(p.backlog.work for p in pools), 3),
+        stored_bytes=ledger.kept,
+        storage="full" if ledger.full else "ok",
         loop_lag_ms=round(loop_lag * 1000, 3),
         uptime_s=round(uptime, 3),
     )
@@ -83,13 +86,28 @@ def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerRe
     )
 
 
-def jobs(core: Supervisor, now: float, ended: Callable[[], list[msg.JobReport]], limit: int) -> msg.JobsReport:
-    """Active jobs, newest first, then those that have ended."""
-    active = [job_report(job, now) for job in reversed(core.jobs.active.values())]
-    return msg.JobsReport(jobs=(active + ended())[:limit])
+def jobs(core: Supervisor, ledger: Ledger, now: float, wanted: msg.Jobs, sees: Callable[[str], bool]) -> msg.JobsReport:
+    """The jobs that are wanted and that the asker may see: those that have not ended first, newest first."""
+    shown = (
+        report
+        for report in _all_jobs(core, ledger, now)
+        if (not wanted.states or report.state in wanted.states)
+        and wanted.pool in (None, report.pool)
+        and wanted.client in (None, report.client)
+        and sees(report.job)
+    )
+    return msg.JobsReport(jobs=list(itertools.islice(shown, wanted.limit)))
 
 
-def job_report(job: Job, now: float, end: JobEnd | None = None) -> msg.JobReport:
+def _all_jobs(core: Supervisor, ledger: Ledger, now: float) -> Iterator[msg.JobReport]:
+    for job in reversed(core.jobs.active.values()):
+        yield job_report(job, now, eta=core.pools[job.pool].eta(job.ref()) if job.state is JobState.QUEUED else 0.0)
+    yield from ledger.reports()
+
+
+def job_report(
+    job: Job, now: float, end: msg.JobState | None = None, eta: float = 0.0, fault: Fault | None = None
+) -> msg.JobReport:
     """One job, and how it ended if it has."""
     return msg.JobReport(
         job=job.id,
@@ -100,6 +118,28 @@ def job_report(job: Job, now: float, end: JobEnd | None = None) -> msg.JobReport
         seat=job.seat,
         done=job.step.done,
         duration=job.step.duration,
+        eta_s=round(eta, 3),
+        bytes=job.size,
+        client=job.asked.client,
+        priority=job.asked.lane,
+        code=str(fault.code) if fault else "",
+        message=fault.message if fault else "",
+    )
+
+
+def pending(core: Supervisor, job: str) -> msg.Pending:
+    """How a job stands that has not ended."""
+    found = core.jobs.active.get(job)
+    if found is None:  # it has just ended, and that is being stored
+        return msg.Pending(job=job, state="running")
+    report = job_report(found, 0.0)
+    return msg.Pending(
+        job=job,
+        state="running" if report.state == "running" else "queued",
+        attempt=report.attempts,
+        done=report.done,
+        duration=report.duration,
+        eta_s=round(core.pools[found.pool].eta(found.ref()), 3) if report.state == "queued" else 0.0,
     )
 
 

@@ -13,6 +13,7 @@ from asrd_protocol.model import Segment, Work
 
 if TYPE_CHECKING:
     from asrd_worker.audio import Decoded
+    from asrd_worker.blob import Body
 
 
 class LoadError(Exception):
@@ -70,7 +71,7 @@ class Engine(ABC):
     def warm_up(self) -> None:
         """Decode something for real: missing libraries and slow first calls show here and not in the first job."""
 
-    def read(self, audio: Audio, body: memoryview, max_audio_s: float) -> "Decoded":
+    def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
         """The samples of a job's audio.
 
         Raises:

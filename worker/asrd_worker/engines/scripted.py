@@ -22,6 +22,7 @@ from asrd_worker.engines.script import Do, Script, ScriptSettings
 
 if TYPE_CHECKING:
     from asrd_worker.audio import Decoded
+    from asrd_worker.blob import Body
 
 _orders = msgspec.json.Decoder(list[Do])
 
@@ -62,7 +63,7 @@ class Scripted(Engine):
         if self._misbehaves:
             self._play_all(self.settings.at_exit)
 
-    def read(self, audio: Audio, body: memoryview, max_audio_s: float) -> "Decoded":
+    def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
         """Pretend."""
         return cast("Decoded", _Silence())
 

@@ -22,8 +22,12 @@ app = typer.Typer(
 )
 
 
-def command(name: str, *, unparsed: bool = False) -> Callable[[Callable[P, int | None]], Callable[P, None]]:
-    """Adds a function as a command. Its result is the exit code; an exception becomes a sentence and an exit code.
+def command(
+    name: str, *, unparsed: bool = False, of: typer.Typer = app
+) -> Callable[[Callable[P, int | None]], Callable[P, None]]:
+    """Adds a function as a command, of a group or by itself.
+
+    Its result is the exit code; an exception becomes a sentence and an exit code.
 
     An ``unparsed`` command gets everything that follows its name as arguments, ``--help`` included.
     """
@@ -42,10 +46,17 @@ def command(name: str, *, unparsed: bool = False) -> Callable[[Callable[P, int |
             raise typer.Exit(code or 0)
 
         settings = _UNPARSED if unparsed else _SETTINGS
-        app.command(name, context_settings=settings, add_help_option=not unparsed)(guarded)
+        of.command(name, context_settings=settings, add_help_option=not unparsed)(guarded)
         return guarded
 
     return add
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """A command that has commands of its own."""
+    made = typer.Typer(help=about, no_args_is_help=True, context_settings=_SETTINGS)
+    app.add_typer(made, name=name)
+    return made
 
 
 def _print_version(wanted: bool) -> None:

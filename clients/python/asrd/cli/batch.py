@@ -20,11 +20,13 @@ AHEAD = 2
 """Jobs under way for each worker: one being decoded, one waiting so that no worker idles."""
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True):
     """What shall be done with each file."""
 
     options: dict[str, Any]
-    pool: str | None = None
+    """Of the engine."""
+    wishes: dict[str, Any]
+    """The parameters that all ways to submit share."""
     timeout: float | None = None
     """Seconds for one file, the wait for room in the queue included."""
 
@@ -32,9 +34,9 @@ class Wish(msgspec.Struct, frozen=True):
 class Batch:
     """Transcribes sources, and prints or writes the results in the order of the sources."""
 
-    def __init__(self, client: AsyncClient, wish: Wish, rendering: Rendering, display: Display) -> None:
+    def __init__(self, client: AsyncClient, order: Order, rendering: Rendering, display: Display) -> None:
         self._client = client
-        self._wish = wish
+        self._order = order
         self._rendering = rendering
         self._display = display
         self._freed = asyncio.Event()
@@ -81,12 +83,12 @@ class Batch:
         outcome: Finished | AsrdError
         async with room:
             try:
-                async with asyncio.timeout(self._wish.timeout):
+                async with asyncio.timeout(self._order.timeout):
                     outcome = await self._transcribe(source, streams)
             except AsrdError as error:
                 outcome = error
             except TimeoutError:
-                outcome = TimedOut(f"there is no transcript after {self._wish.timeout:g} s; the job is cancelled")
+                outcome = TimedOut(f"there is no transcript after {self._order.timeout:g} s; the job is cancelled")
             self._freed.set()
             self._freed.clear()
         self._display.ended(source.name, outcome if isinstance(outcome, Finished) else None)
@@ -103,10 +105,11 @@ class Batch:
         """Sends the job; where the queue is full, waits for one of ours to end or for as long as the daemon says."""
         if isinstance(source.audio, AsrdError):
             raise source.audio
-        sound = await self._client.load(source.audio)
+        wishes = {**self._order.wishes}
+        sound = await self._client.load(source.audio, by_path=wishes.pop("by_path", False))
         while True:
             try:
-                return await self._client.submit(sound, pool=self._wish.pool, **self._wish.options)
+                return await self._client.submit(sound, **wishes, **self._order.options)
             except Overloaded as overloaded:
                 await self._pause(overloaded.retry_after)
 

@@ -1,11 +1,15 @@
-"""Jobs that outlive the command: ``submit, wait, result, cancel``."""
+"""Jobs that outlive the command: ``submit, wait, result, cancel, retry``."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command
+
+if TYPE_CHECKING:
+    from asrd import Receipt
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id that submit has printed.")]
 Format = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv or json.")]
@@ -14,9 +18,15 @@ Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", m
 
 @command("submit")
 def submit(
+    context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="An audio or video file; - is standard input.")],
     pool: opt.Pool = None,
     job: Annotated[str | None, typer.Option("--job", metavar="ID", help="An id of your own for the job.")] = None,
+    priority: opt.Priority = opt.Lane.NORMAL,
+    client: opt.ClientName = "",
+    deadline: opt.Deadline = None,
+    attempts: opt.Attempts = None,
+    by_path: opt.ByPath = False,
     language: opt.Language = None,
     task: opt.Task = None,
     beam_size: opt.BeamSize = None,
@@ -29,45 +39,70 @@ def submit(
     settings: opt.Settings = None,
     runtime_dir: opt.RuntimeDir = None,
 ) -> None:
-    """Submit one file and print the id of its job; see wait and result."""
+    """Submit one file and print the id of its job; see wait and result. What is known of its end goes to stderr."""
     from asrd import Client
     from asrd.cli.output import to_stdout
     from asrd.cli.source import sources
     from asrd.errors import AsrdError
 
-    engine = opt.engine_options(
-        settings,
-        language=language,
-        task=task,
-        beam_size=beam_size,
-        temperature=temperature,
-        word_timestamps=word_timestamps,
-        vad_filter=vad_filter,
-        initial_prompt=initial_prompt,
-        hotwords=hotwords,
-        condition_on_previous_text=condition_on_previous_text,
-    )
+    engine = opt.engine_options(settings, **{name: context.params[name] for name in opt.ENGINE})
     (source,) = sources([file])
     if isinstance(source.audio, AsrdError):
         raise source.audio
-    with Client(runtime_dir) as client:
-        to_stdout(client.enqueue(source.audio, pool=pool, job=job, **engine))
+    with Client(runtime_dir) as daemon:
+        receipt = daemon.deposit(source.audio, **opt.wishes(context.params), **engine)
+    to_stdout(receipt.job)
+    _say_when(receipt)
+
+
+def _say_when(receipt: "Receipt") -> None:
+    if receipt.eta_s:
+        from asrd.cli.screen import age
+
+        ahead = f"{receipt.ahead} ahead of it, " if receipt.ahead else ""
+        sys.stderr.write(f"{ahead}result expected in about {age(max(1.0, receipt.eta_s))}\n")
 
 
 @command("wait")
-def wait(job: Id, timeout: Timeout = None, runtime_dir: opt.RuntimeDir = None) -> int:
-    """Wait until a job has ended; the exit code is 1 when it failed, or still runs after the timeout."""
+def wait(job: Id, timeout: Timeout = None, patience: opt.Patience = None, runtime_dir: opt.RuntimeDir = None) -> int:
+    """Wait until a job has ended; the exit code is 1 when it failed, or still runs after the timeout.
+
+    A daemon that is restarted meanwhile is waited for.
+    """
     from asrd import Client, Finished
     from asrd.cli.output import to_stdout
     from asrd_protocol.exits import Exit
 
-    with Client(runtime_dir) as client:
+    with Client(**opt.connection(runtime_dir, patience)) as client:
         state = client.wait(job, timeout)
     if isinstance(state, Finished):
         to_stdout(f"{job} completed")
         return Exit.OK
     to_stdout(f"{job} {state.state}")
     return Exit.FAILED
+
+
+@command("retry")
+def retry(
+    jobs: Annotated[list[str], typer.Argument(metavar="ID...", help="Jobs that have failed or are in quarantine.")],
+    runtime_dir: opt.RuntimeDir = None,
+) -> int:
+    """Try failed jobs again, with all their attempts; the exit code is 1 when one of them cannot be."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+    from asrd.cli.verdict import complain
+    from asrd.errors import Refused
+    from asrd_protocol.exits import Exit
+
+    code = Exit.OK
+    with Client(runtime_dir) as client:
+        for job in jobs:
+            try:
+                to_stdout(f"{job} is tried again" if client.retry(job) else f"{job} has not ended")
+            except Refused as error:
+                complain(str(error))
+                code = Exit.FAILED
+    return code
 
 
 @command("result")

@@ -1,11 +1,24 @@
 """Options that several commands have, and what they mean together."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+
+if TYPE_CHECKING:
+    from asrd_protocol.messages import JobState
+
+
+class Lane(StrEnum):
+    """The priorities, in the order of their share."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
 
 RuntimeDir = Annotated[
     Path | None,
@@ -13,6 +26,26 @@ RuntimeDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Pool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="The pool to use; the daemon's default else.")]
+Priority = Annotated[Lane, typer.Option("--priority", help="Which share of the workers it gets.")]
+ClientName = Annotated[
+    str, typer.Option("--client", metavar="NAME", help="Jobs of one name wait for each other; names get equal shares.")
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline", metavar="SECONDS", min=0.001, max=604_800, help="The job fails when it has not ended by then."
+    ),
+]
+Attempts = Annotated[
+    int | None, typer.Option("--attempts", metavar="N", min=1, max=10, help="Tries in all; else as the pool does it.")
+]
+ByPath = Annotated[bool, typer.Option("--by-path", help="Let the daemon open the file; only its path is sent.")]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        "--patience", metavar="SECONDS", min=0, help="Wait so long for a daemon that goes away (default 30 s)."
+    ),
+]
 Formats = Annotated[
     list[str] | None,
     typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv, json or all; may be repeated."),
@@ -49,7 +82,30 @@ MaxWordsPerLine = Annotated[
     int | None, typer.Option("--max-words-per-line", metavar="N", min=0, help="Subtitles: words a line.")
 ]
 
-_RESERVED = {"pool": "--pool", "timeout": "--timeout", "job": "", "sample_rate": ""}
+ENGINE = (
+    "language",
+    "task",
+    "beam_size",
+    "temperature",
+    "word_timestamps",
+    "vad_filter",
+    "initial_prompt",
+    "hotwords",
+    "condition_on_previous_text",
+)
+"""Options of an engine that have an option of the command."""
+
+_RESERVED = {
+    "pool": "--pool",
+    "timeout": "--timeout",
+    "priority": "--priority",
+    "client": "--client",
+    "deadline": "--deadline",
+    "retries": "--attempts",
+    "by_path": "--by-path",
+    "job": "",
+    "sample_rate": "",
+}
 
 
 def engine_options(settings: Sequence[str] | None, **named: Any) -> dict[str, Any]:
@@ -72,11 +128,43 @@ def engine_options(settings: Sequence[str] | None, **named: Any) -> dict[str, An
     return options
 
 
+def wishes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given of the parameters that all ways to submit share; see :mod:`asrd.wish`."""
+    from asrd import Retries
+
+    wanted = {name: given[name] for name in ("pool", "job", "client", "deadline", "by_path") if given.get(name)}
+    if given["attempts"] is not None:
+        wanted["retries"] = Retries(attempts=given["attempts"])
+    return {**wanted, "priority": str(given["priority"])}
+
+
+def connection(runtime_dir: Path | None, patience: float | None) -> dict[str, Any]:
+    """The parameters of a client."""
+    return {"runtime_dir": runtime_dir, **({} if patience is None else {"patience": patience})}
+
+
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def states_of(given: Sequence[str] | None) -> "list[JobState]":
+    """The states that were asked for.
+
+    Raises:
+        UsageError: for an unknown one, with the nearest.
+    """
+    from asrd.cli.verdict import UsageError
+    from asrd_protocol.codec import did_you_mean
+    from asrd_protocol.messages import JobState
+
+    known: tuple[JobState, ...] = get_args(JobState)
+    for name in given or ():
+        if name not in known:
+            raise UsageError(f"unknown state {name!r}{did_you_mean(name, known)} (there are {', '.join(known)})")
+    return [state for state in known if state in (given or ())]
 
 
 def formats_of(given: Sequence[str] | None, *, default: str = "txt") -> tuple[str, ...]:

@@ -23,6 +23,7 @@ COLOURS = {
     "draining": "yellow",
     "backoff": "red",
     "failed": "red",
+    "quarantined": "red",
     "unavailable": "red",
 }
 

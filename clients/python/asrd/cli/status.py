@@ -7,6 +7,11 @@ import typer
 from asrd.cli import options as opt
 from asrd.cli.app import command
 
+States = Annotated[
+    list[str] | None, typer.Option("--state", metavar="STATE", help="Only jobs in this state; may be repeated.")
+]
+OnlyPool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only jobs of this pool.")]
+OnlyClient = Annotated[str | None, typer.Option("--client", metavar="NAME", help="Only jobs of this client.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="How many of the newest.")]
 
 
@@ -62,13 +67,21 @@ def workers(as_json: opt.Json = False, runtime_dir: opt.RuntimeDir = None) -> No
 
 
 @command("jobs")
-def jobs(as_json: opt.Json = False, limit: Limit = 100, runtime_dir: opt.RuntimeDir = None) -> None:
+def jobs(
+    as_json: opt.Json = False,
+    limit: Limit = 100,
+    states: States = None,
+    pool: OnlyPool = None,
+    client: OnlyClient = None,
+    runtime_dir: opt.RuntimeDir = None,
+) -> None:
     """The jobs that the daemon knows: queued, running, and ended ones whose result was not released."""
     from asrd import Client
     from asrd.cli import screen, tables
 
-    with Client(runtime_dir) as client:
-        reports = client.jobs(limit)
+    wanted = opt.states_of(states)
+    with Client(runtime_dir) as daemon:
+        reports = daemon.jobs(limit, states=wanted, pool=pool, client=client)
     if as_json:
         screen.print_json(reports)
     else:

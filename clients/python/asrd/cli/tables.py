@@ -6,6 +6,7 @@ from rich.table import Table
 
 from asrd.cli.screen import age, counts, lines, megabytes, table
 from asrd_protocol import messages as m
+from asrd_protocol.faults import Fault
 
 
 def health_lines(report: m.HealthReport) -> Table:
@@ -37,6 +38,9 @@ def stats_lines(report: m.StatsReport) -> Table:
             ("retries", str(report.retries)),
             ("refused", counts(report.refused)),
             ("audio", f"{report.audio_s:.1f} s"),
+            ("waiting work", f"{report.queued_s:.1f} s"),
+            ("kept results", megabytes(report.stored_bytes)),
+            ("storage", report.storage),
             ("loop lag", f"{report.loop_lag_ms:.1f} ms"),
             ("uptime", age(report.uptime_s)),
         ]
@@ -65,15 +69,36 @@ def _worker(worker: m.WorkerReport) -> tuple[object, ...]:
 
 def jobs_table(jobs: Sequence[m.JobReport]) -> Table:
     """Jobs, newest first."""
-    columns = ("JOB", "STATE", "POOL", "AGE", "PROGRESS", "ATTEMPTS", "SEAT")
-    return table(
-        columns,
-        [(job.job, job.state, job.pool, age(job.age_s), _progress(job), job.attempts, job.seat) for job in jobs],
+    columns = ("JOB", "STATE", "POOL", "AGE", "PROGRESS", "ETA", "ATTEMPTS", "SEAT", "FAULT")
+    return table(columns, [_job(job) for job in jobs])
+
+
+def _job(job: m.JobReport) -> tuple[object, ...]:
+    progress = f"{job.done:.0f}/{job.duration:.0f} s" if job.duration else None
+    eta = age(max(1.0, job.eta_s)) if job.eta_s else None
+    return (job.job, job.state, job.pool, age(job.age_s), progress, eta, job.attempts, job.seat, job.code)
+
+
+def evidence_lines(job: m.JobReport, fault: Fault) -> Table:
+    """What is known of a job that workers died of."""
+    context = fault.context
+    done, duration = context.get("done_s"), context.get("duration_s")
+    progress = f"{done:.1f} of {duration:.1f} s" if isinstance(done, float) and isinstance(duration, float) else None
+    return lines(
+        [
+            ("job", job.job),
+            ("pool", job.pool),
+            ("client", job.client),
+            ("age", age(job.age_s)),
+            ("fault", f"{fault.code}: {fault.message}"),
+            ("attempts", context.get("attempts", job.attempts)),
+            ("deaths", context.get("deaths")),
+            ("interrupted", context.get("interrupted")),
+            ("last seat", context.get("seat", job.seat)),
+            ("last death", context.get("death")),
+            ("last progress", progress),
+        ]
     )
-
-
-def _progress(job: m.JobReport) -> str | None:
-    return f"{job.done:.0f}/{job.duration:.0f} s" if job.duration else None
 
 
 def pools_table(pools: Sequence[m.PoolReport]) -> Table:
@@ -96,3 +121,8 @@ def pools_table(pools: Sequence[m.PoolReport]) -> Table:
             for p in pools
         ],
     )
+
+
+def log_lines(tail: Sequence[object]) -> Table:
+    """The last that a worker has said, line by line."""
+    return table(("LOG",), [(str(line),) for line in tail])

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from asrd.cli import options as opt
 from asrd.cli.app import command
 
 if TYPE_CHECKING:
-    from asrd.cli.batch import Wish
+    from asrd.cli.batch import Order
     from asrd.cli.output import Rendering
     from asrd.cli.source import Source
 
@@ -26,10 +26,16 @@ Timeout = Annotated[
 
 @command("transcribe")
 def transcribe(
+    context: typer.Context,
     files: Files,
     formats: opt.Formats = None,
     output_dir: OutputDir = None,
     pool: opt.Pool = None,
+    priority: opt.Priority = opt.Lane.NORMAL,
+    client: opt.ClientName = "",
+    deadline: opt.Deadline = None,
+    attempts: opt.Attempts = None,
+    by_path: opt.ByPath = False,
     language: opt.Language = None,
     task: opt.Task = None,
     beam_size: opt.BeamSize = None,
@@ -45,6 +51,7 @@ def transcribe(
     highlight_words: opt.HighlightWords = False,
     max_words_per_line: opt.MaxWordsPerLine = None,
     timeout: Timeout = None,
+    patience: opt.Patience = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
     runtime_dir: opt.RuntimeDir = None,
 ) -> int:
@@ -52,23 +59,12 @@ def transcribe(
 
     One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs.
     """
-    from asrd.cli.batch import Wish
+    from asrd.cli.batch import Order
     from asrd.cli.output import Rendering
     from asrd.cli.source import check_stems, sources
     from asrd.formats import Layout
 
-    engine = opt.engine_options(
-        settings,
-        language=language,
-        task=task,
-        beam_size=beam_size,
-        temperature=temperature,
-        word_timestamps=word_timestamps,
-        vad_filter=vad_filter,
-        initial_prompt=initial_prompt,
-        hotwords=hotwords,
-        condition_on_previous_text=condition_on_previous_text,
-    )
+    engine = opt.engine_options(settings, **{name: context.params[name] for name in opt.ENGINE})
     layout = Layout(
         max_line_width=max_line_width,
         max_line_count=max_line_count,
@@ -80,16 +76,17 @@ def transcribe(
     given = sources(files)
     if output_dir:
         check_stems(given, output_dir)
-    return asyncio.run(_all(given, Wish(engine, pool, timeout), rendering, quiet, runtime_dir))
+    order = Order(engine, opt.wishes(context.params), timeout)
+    return asyncio.run(_all(given, order, rendering, quiet, opt.connection(runtime_dir, patience)))
 
 
 async def _all(
-    given: "list[Source]", wish: "Wish", rendering: "Rendering", quiet: bool, runtime_dir: Path | None
+    given: "list[Source]", order: "Order", rendering: "Rendering", quiet: bool, connection: dict[str, Any]
 ) -> int:
     from asrd.aio import AsyncClient
     from asrd.cli.batch import Batch
     from asrd.cli.progress import display
 
-    async with AsyncClient(runtime_dir) as client:
+    async with AsyncClient(**connection) as client:
         with display(files=len(given), quiet=quiet) as shown:
-            return await Batch(client, wish, rendering, shown).run(given)
+            return await Batch(client, order, rendering, shown).run(given)

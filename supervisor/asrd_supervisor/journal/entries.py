@@ -1,0 +1,128 @@
+"""What is written to the journal, and what is read back from it."""
+
+import zlib
+from typing import Literal
+
+import msgspec
+
+from asrd_protocol.faults import Fault
+
+State = Literal["queued", "running", "completed", "failed", "cancelled", "quarantined"]
+
+ENDED: frozenset[State] = frozenset({"completed", "failed", "cancelled", "quarantined"})
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One job as it was accepted. Nothing of this changes any more, but the time, when somebody wants it tried anew."""
+
+    job: str
+    owner: str
+    request: bytes
+    """The submit, in msgpack."""
+    source: bytes
+    """Where its audio is, in msgpack."""
+    digest: bytes
+    """SHA-256 of request and audio: what makes a repeated submit the same job."""
+    accepted_at: float
+    """Wall clock: a journal outlives every other one."""
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of all that is above: a flipped bit must not become another job."""
+        head = f"{self.job}\0{self.owner}\0".encode()
+        return zlib.crc32(self.digest, zlib.crc32(self.source, zlib.crc32(self.request, zlib.crc32(head))))
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """One job as it stands."""
+
+    entry: Entry
+    state: State
+    attempts: int = 0
+    deaths: int = 0
+    interrupted: int = 0
+    """Attempts that ended with the daemon."""
+    ended_at: float = 0.0
+    report: bytes = b""
+    """The line of an ended job in a list, in msgpack."""
+    size: int = 0
+    """Bytes of its answer and its body."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The one end of a job, as it is told to whoever asks."""
+
+    header: bytes
+    """In msgpack, with no ref."""
+    body: bytes | None
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of both."""
+        return zlib.crc32(self.body or b"", zlib.crc32(self.header))
+
+
+# --- operations: what is done in one transaction with others ----------------------------------------------------------
+
+
+class Accept(msgspec.Struct, frozen=True):
+    """A job is taken."""
+
+    entry: Entry
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A worker is about to try."""
+
+    job: str
+    attempts: int
+    deaths: int
+
+
+class End(msgspec.Struct, frozen=True):
+    """The job has ended; the first end counts."""
+
+    job: str
+    state: State
+    answer: Answer
+    report: bytes
+    ended_at: float
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The job waits for its next attempt."""
+
+    job: str
+    attempts: int
+    deaths: int
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """The job waits as if it had been accepted now and never tried."""
+
+    job: str
+    accepted_at: float
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Nobody needs the job any more."""
+
+    job: str
+
+
+class Read(msgspec.Struct, frozen=True):
+    """The answer of an ended job, as an :class:`Answer`; None when there is none."""
+
+    job: str
+
+
+class Look(msgspec.Struct, frozen=True):
+    """A job as it stands, as a :class:`Standing`; None when it is not known."""
+
+    job: str
+
+
+Result = Answer | Standing | Fault | None
+"""What an operation gives; a fault when the disk is full, or the answer is not what was written."""
+
+Operation = Accept | Attempt | Wait | End | Renew | Forget | Read | Look

@@ -1,0 +1,413 @@
+"""Every job that is known, from the moment it comes until it is forgotten, and the order in which things are stored.
+
+    Persist         spool file, then journal: accepted      ->  JobPersisted
+    PersistAttempt  journal: attempt                         ->  AttemptPersisted
+    Deliver, Fail   journal: end and answer, then the file   ->  whoever waits is told
+    Release         journal: forgotten, then the file        ->  Released
+
+Whatever the daemon says to a client it says after the step on the left is on the disk. In memory is only what lists and
+repeated submits need; the answers of ended jobs are read from the journal when somebody asks.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import msgspec
+import zmq
+
+from asrd_protocol import messages as msg
+from asrd_protocol.faults import Code, Fault
+from asrd_supervisor import sources
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.journal import entries
+from asrd_supervisor.journal.entries import Result
+from asrd_supervisor.journal.writer import Writer
+from asrd_supervisor.sources import Named, Source, Spooled
+from asrd_supervisor.spool import Spool, digest_of
+
+THREADS = 4
+"""For files: a sync of one does not hold up the others."""
+
+KEPT = ("failed", "quarantined")
+"""Ends after which the audio stays until the job is forgotten: somebody may want it tried again."""
+
+_pack = msgspec.msgpack.Encoder(order="deterministic").encode
+_submit = msgspec.msgpack.Decoder(msg.Submit).decode
+_report = msgspec.msgpack.Decoder(msg.JobReport).decode
+_answer = msgspec.msgpack.Decoder(msg.Completed | msg.Failed).decode
+
+Body = bytes | zmq.Frame
+
+
+class Record(msgspec.Struct):
+    """One job, as much as is kept in memory."""
+
+    job: str
+    owner: str
+    request: bytes
+    """The submit; empty when the job has ended."""
+    connection: str = ""
+    """By which it came; empty after a restart of the daemon."""
+    digest: bytes = b""
+    """Empty until the audio is stored."""
+    source: Source | None = None
+    accepted_at: float = 0.0
+    report: msg.JobReport | None = None
+    """Set when it has ended, and that is stored."""
+    ended_at: float = 0.0
+    size: int = 0
+    attempt: int = 0
+    segments: list[Body] = []
+    """Of the attempt that runs."""
+    waiting: list[Callable[[], None]] = []
+    """To be called when something can be said of it."""
+
+    @property
+    def submit(self) -> msg.Submit:
+        """What was asked."""
+        return _submit(self.request)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it is being stored, or made to wait again: nothing can be said of it yet."""
+        return not self.digest or not (self.request or self.report)
+
+    def go_on(self) -> None:
+        """Something can be said of it now."""
+        waiting, self.waiting = self.waiting, []
+        for callback in waiting:
+            callback()
+
+    def so_far(self) -> bytes:
+        """The segments of the attempt that runs, as a JSON array."""
+        return b"[" + b",".join(bytes(_buffer(segment)) for segment in self.segments) + b"]"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The end of a job, as it is told."""
+
+    answer: msg.Completed | msg.Failed
+    body: Body | None
+
+
+class Ledger:
+    """Keyed by job id; on the loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        writer: Writer,
+        spool: Spool,
+        post: Callable[[ev.Event], None],
+        broken: Callable[[Exception], None],
+    ) -> None:
+        self._loop = loop
+        self._writer = writer
+        self._spool = spool
+        self._post = post
+        self._broken = broken
+        self._records: dict[str, Record] = {}
+        self._bodies: dict[str, Body] = {}
+        self._files = ThreadPoolExecutor(THREADS, "files")
+        self._closing = False
+        self.relieved: Callable[[], None] = lambda: None
+        """Called whenever audio has left the memory."""
+        self.broken = False
+        """Whether the journal could not be written: nothing is taken any more."""
+        self.storing = 0
+        """Bytes of audio in memory, on their way to the disk."""
+        self.asked = 0
+        """Bytes of the submits of all jobs that have not ended."""
+        self.kept = 0
+        """Bytes of answers in the journal."""
+
+    async def close(self) -> None:
+        """Wait for everything that is being stored."""
+        self._closing = True
+        await asyncio.to_thread(self._files.shutdown)  # what the files have caused is done before this is known here
+        await self._writer.close()
+        self._spool.close()
+
+    def find(self, job: str) -> Record | None:
+        """What is known of a job."""
+        return self._records.get(job)
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk has no room for new jobs."""
+        return self._writer.full
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds for which the disk has not answered."""
+        return self._writer.busy_s
+
+    # --- taking a job -------------------------------------------------------------------------------------------------
+
+    def begin(self, owner: str, submit: msg.Submit, body: Body | None, named: Named | None, connection: str) -> Record:
+        """A job has come; nothing of it is stored."""
+        assert submit.job
+        record = Record(submit.job, owner, _request(submit), source=named, connection=connection)
+        self._records[submit.job] = record
+        self.asked += len(record.request)
+        if body is not None:
+            self._bodies[submit.job] = body
+            self.storing += len(body)
+        return record
+
+    def abandon(self, job: str) -> None:
+        """The job was not accepted."""
+        record = self._records.pop(job)
+        self.asked -= len(record.request)
+        self._release_body(job)
+        record.go_on()
+        # After an error of the disk the journal may know the job all the same; the sweep of the next start decides.
+        if isinstance(record.source, Spooled) and not self.broken:
+            self._drop(record.source)
+
+    def persist(self, job: str) -> None:
+        """Store a job that has begun; ``JobPersisted`` or ``JobUnstored`` follows."""
+        record = self._records[job]
+        body = self._bodies.get(job)
+        self._files.submit(self._store_audio, record, body)
+
+    def _store_audio(self, record: Record, body: Body | None) -> None:
+        """On a thread of its own."""
+        try:
+            if body is not None:
+                record.source = self._spool.store(record.job, body)
+            digest = _digest(record.request, record.source, body)
+        except OSError as error:
+            self._loop.call_soon_threadsafe(self._not_stored, record.job, error)
+        else:
+            self._loop.call_soon_threadsafe(self._accept, record, digest)
+
+    def _not_stored(self, job: str, error: OSError) -> None:
+        self._release_body(job)
+        if error.errno in sources.NO_ROOM:
+            said = f"the daemon has no room for this audio ({error.strerror})"
+            self._post(ev.JobUnstored(job, Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)))
+        else:
+            self._broken(error)
+
+    def _accept(self, record: Record, digest: bytes) -> None:
+        self._release_body(record.job)
+        assert record.source
+        record.accepted_at = time.time()
+        entry = entries.Entry(
+            record.job, record.owner, record.request, sources.encode(record.source), digest, record.accepted_at
+        )
+
+        def done(result: Result) -> None:
+            if isinstance(result, Fault):
+                self._post(ev.JobUnstored(record.job, result))
+                return
+            record.digest = digest
+            self._post(ev.JobPersisted(record.job))
+            record.go_on()
+
+        self._writer.write(entries.Accept(entry), done)
+
+    def _release_body(self, job: str) -> None:
+        if (body := self._bodies.pop(job, None)) is not None:
+            self.storing -= len(body)
+            self.relieved()
+
+    def compare(
+        self,
+        record: Record,
+        submit: msg.Submit,
+        body: Body | None,
+        named: Named | None,
+        done: Callable[[bool | None], None],
+    ) -> None:
+        """Whether a submit is the one that made this job; ``done`` is told when both are known: None, when there is no
+        such job any more."""
+        request = _request(submit)
+
+        def tell(digest: bytes) -> None:
+            if self._records.get(record.job) is not record:
+                done(None)
+            elif record.digest:
+                done(digest == record.digest)
+            else:
+                record.waiting.append(partial(tell, digest))
+
+        def work() -> None:
+            digest = _digest(request, named, body)
+            self._loop.call_soon_threadsafe(tell, digest)
+
+        self._files.submit(work)
+
+    # --- its attempts -------------------------------------------------------------------------------------------------
+
+    def attempt(self, job: str, attempts: int, deaths: int, done: Callable[[], None]) -> None:
+        """Store that a worker is going to try."""
+        record = self._records[job]
+        record.attempt, record.segments = attempts, []
+        self._writer.write(entries.Attempt(job, attempts, deaths), lambda _: done())
+
+    def wait(self, job: str, attempts: int, deaths: int) -> None:
+        """Store that the job waits for its next attempt."""
+        self._writer.write(entries.Wait(job, attempts, deaths), lambda _: None)
+
+    def note_segment(self, job: str, attempt: int, index: int, body: Body) -> None:
+        """A segment of a running job."""
+        record = self._records[job]
+        if attempt == record.attempt and index == len(record.segments):
+            record.segments.append(body)
+
+    # --- its end ------------------------------------------------------------------------------------------------------
+
+    def settle(self, ended: Ended, report: msg.JobReport, tell: Callable[[Ended], None]) -> None:
+        """Store the end of a job; ``tell`` is called when nobody can change it any more."""
+        record = self._records[ended.answer.job]
+        header, body = _pack(ended.answer), None if ended.body is None else bytes(_buffer(ended.body))
+        answer = entries.Answer(header, body)
+
+        def done(_: Result) -> None:
+            tell(ended)
+            self._note_end(record, report, time.time(), len(header) + len(body or b""))
+
+        self._writer.write(entries.End(record.job, report.state, answer, _pack(report), time.time()), done)
+
+    def _note_end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
+        record.report, record.ended_at, record.size = report, ended_at, size
+        self.asked -= len(record.request)
+        record.request, record.segments = b"", []
+        self.kept += size
+        if report.state not in KEPT and isinstance(record.source, Spooled):
+            self._drop(record.source)
+            record.source = None
+
+    def answer(self, job: str, tell: Callable[[Ended], None]) -> None:
+        """Read the end of a job that has ended."""
+
+        def done(result: Result) -> None:
+            if isinstance(result, entries.Answer):
+                tell(Ended(_answer(result.header), result.body))
+            else:
+                gone = Fault.of(Code.UNKNOWN_JOB, f"the job {job!r} has just been released")
+                tell(Ended(msg.Failed(job=job, fault=result if isinstance(result, Fault) else gone), None))
+
+        self._writer.write(entries.Read(job), done)
+
+    def forget(self, job: str, done: Callable[[], None]) -> None:
+        """Forget a job that has ended."""
+        record = self._records.pop(job)
+        self.kept -= record.size
+
+        def forgotten(_: Result) -> None:
+            if isinstance(record.source, Spooled):
+                self._drop(record.source)
+            done()
+
+        self._writer.write(entries.Forget(job), forgotten)
+
+    def revive(self, job: str, done: Callable[[], None]) -> None:
+        """Let a job that has failed wait again, with all its attempts; ``JobRecovered`` follows."""
+        record = self._records[job]
+        self.kept -= record.size
+        record.report, record.size, record.attempt = None, 0, 0
+
+        def looked(result: Result) -> None:
+            assert isinstance(result, entries.Standing)
+            record.request = result.entry.request
+            self.asked += len(record.request)
+            done()
+            self._post(ev.JobRecovered(_submitted(record, record.submit.deadline)))
+            record.go_on()
+
+        record.accepted_at = time.time()
+        self._writer.write(entries.Renew(job, record.accepted_at), lambda _: None)
+        self._writer.write(entries.Look(job), looked)
+
+    # --- all of them --------------------------------------------------------------------------------------------------
+
+    def recover(self, standings: list[entries.Standing]) -> list[ev.JobRecovered]:
+        """Take in what the journal knows; the jobs that have not ended."""
+        found = [event for standing in standings if (event := self._take_in(standing))]
+        self._spool.sweep(r.source.name for r in self._records.values() if isinstance(r.source, Spooled))
+        return found
+
+    def _take_in(self, standing: entries.Standing) -> ev.JobRecovered | None:
+        entry = standing.entry
+        source = sources.decode(entry.source)
+        record = Record(
+            entry.job, entry.owner, entry.request, digest=entry.digest, source=source, accepted_at=entry.accepted_at
+        )
+        self._records[entry.job] = record
+        self.asked += len(record.request)
+        if standing.state in entries.ENDED:
+            self._note_end(record, _report(standing.report), standing.ended_at, standing.size)
+            return None
+        left = None
+        if (deadline := record.submit.deadline) is not None:
+            left = max(0.0, deadline - (time.time() - entry.accepted_at))
+        return ev.JobRecovered(_submitted(record, left), standing.attempts, standing.deaths, standing.interrupted)
+
+    def reports(self) -> Iterator[msg.JobReport]:
+        """The jobs that have ended, the newest first, with their present age."""
+        now = time.time()
+        for record in reversed(self._records.values()):
+            if record.report:
+                yield msgspec.structs.replace(record.report, age_s=round(max(0.0, now - record.accepted_at), 3))
+
+    def expire(self, ttl: float) -> None:
+        """Forget the jobs that ended so many seconds ago."""
+        horizon = time.time() - ttl
+        late = [r.job for r in self._records.values() if r.report and r.ended_at < horizon]
+        for job in late:
+            self.forget(job, lambda: None)
+
+    def _drop(self, source: Spooled) -> None:
+        if self._closing:
+            self._spool.drop(source)
+        else:
+            self._files.submit(self._spool.drop, source)
+
+
+def submitted(record: Record, size: int) -> ev.JobSubmitted:
+    """What the core has to know of a new job."""
+    submit = record.submit
+    return ev.JobSubmitted(
+        job=record.job,
+        pool=submit.pool,
+        size=size,
+        owner=record.owner,
+        client=submit.client,
+        connection=record.connection,
+        lane=submit.priority,
+        audio_s=_length(submit.audio, size),
+        deadline=submit.deadline,
+        retries=submit.retries,
+    )
+
+
+def _submitted(record: Record, deadline: float | None) -> ev.JobSubmitted:
+    assert record.source
+    return msgspec.structs.replace(submitted(record, record.source.size), deadline=deadline)
+
+
+def _length(audio: msg.Audio, size: int) -> float | None:
+    match audio:
+        case msg.Pcm(dtype=dtype, rate=rate):
+            return size / rate / (2 if dtype == "int16" else 4)
+        case _:
+            return None
+
+
+def _request(submit: msg.Submit) -> bytes:
+    """A submit as it is kept and compared: how it is answered is another matter."""
+    return _pack(msgspec.structs.replace(submit, ref="", reply="stream"))
+
+
+def _digest(request: bytes, source: Source | None, body: Body | None) -> bytes:
+    return digest_of(request, body if body is not None else sources.encode(source))
+
+
+def _buffer(body: Body) -> "bytes | memoryview":
+    return body.buffer if isinstance(body, zmq.Frame) else body
