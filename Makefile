@@ -29,7 +29,7 @@ fast: $(STAMP)    ## the tests that need no process
 	$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/conformance
 
 soak: $(STAMP)    ## an hour under fire, and 200 kills of the supervisor; SOAK_S=60 ROUNDS=20 for less
-	cd tests && ../$(BIN)/python -m support.soak --seconds $(SOAK_S)
+	PYTHONPATH=tests $(BIN)/python -m support.soak --seconds $(SOAK_S)
 	ASRD_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/chaos/test_supervisor_killed.py
 
 bench: $(STAMP)   ## measure, beside the references, and print ratios

@@ -45,6 +45,11 @@ class Addresses(msgspec.Struct, frozen=True):
         return f"ipc://{self.directory / 'workers' / 'link.sock'}"
 
     @property
+    def spool(self) -> Path:
+        """Audio that need not survive the daemon."""
+        return self.directory / "spool"
+
+    @property
     def lock(self) -> Path:
         """Held for the life of the daemon."""
         return self.directory / "asrd.lock"

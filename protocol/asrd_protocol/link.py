@@ -4,13 +4,18 @@ An ``attempt`` is a number that the supervisor never uses twice. Whatever a work
 the one it was last given is stale, and is dropped.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from asrd_protocol.faults import Fault
 from asrd_protocol.messages import Audio
 from asrd_protocol.model import Timings, Work
+
+
+Span = Annotated[float, Meta(ge=0, le=1e9)]
+"""Seconds, as a worker can mean them."""
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -61,8 +66,8 @@ class Hello(_Message, frozen=True):
 class Ready(_Message, frozen=True):
     """The model is loaded and has decoded something."""
 
-    load_s: float
-    warm_up_s: float
+    load_s: Span
+    warm_up_s: Span
     facts: dict[str, Any]
 
 
@@ -76,16 +81,16 @@ class StepProgress(_Message, frozen=True):
     """The compute thread has come this far; the first one tells the length of the audio."""
 
     attempt: int
-    done: float
-    duration: float
+    done: Span
+    duration: Span
 
 
 class StepSegment(_Message, frozen=True):
     """One segment; the body is its JSON."""
 
     attempt: int
-    index: int
-    done: float
+    index: Annotated[int, Meta(ge=0)]
+    done: Span
 
 
 class StepDone(_Message, frozen=True):

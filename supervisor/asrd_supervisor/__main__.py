@@ -108,7 +108,7 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
     except KeysError as error:
         raise ConfigError(str(error)) from None
     allow_connections()
-    storage = Storage(state, config.journal, accept_empty=accept_empty)
+    storage = Storage(state, addresses.spool, config.journal, accept_empty=accept_empty)
 
     async def serve() -> Exit:
         return await Daemon(config, addresses, Notifier.from_environ(os.environ), storage, keys).run()
@@ -122,7 +122,6 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
         raise GroundError(f"cannot open the sockets in {addresses.directory}: {error}") from None
     finally:
         writer.close()
-        storage.close()
 
 
 def _show(config: Config) -> int:

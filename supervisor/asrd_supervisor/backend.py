@@ -1,6 +1,7 @@
 """The private link to the workers: their messages become events, the core's actions become messages."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -95,5 +96,11 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.WorkerBroke(seat, "a result without a body")
         case link.StepSegment(attempt, index, done):
             return ev.SegmentDecoded(seat, attempt, index, done, body)
+        case link.StepDone(timings=timings, work=work) if not (_sane(timings) and _sane(work)):
+            return ev.WorkerBroke(seat, "a result with numbers that are none")
         case link.StepDone(attempt, timings, work):
             return ev.StepFinished(seat, attempt, timings, work, body)
+
+
+def _sane(numbers: msgspec.Struct) -> bool:
+    return all(math.isfinite(number) for number in msgspec.structs.astuple(numbers))

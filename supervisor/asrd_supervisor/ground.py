@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -77,7 +78,8 @@ class Ground:
 
 
 def sweep(addresses: Addresses) -> None:
-    """Remove sockets; the caller holds the lock."""
+    """Remove sockets, and audio that a daemon has left; the caller holds the lock."""
+    shutil.rmtree(addresses.spool, ignore_errors=True)
     for address in (addresses.jobs, addresses.control, addresses.events, addresses.workers):
         Path(address.removeprefix("ipc://")).unlink(missing_ok=True)
 

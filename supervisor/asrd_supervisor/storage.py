@@ -1,7 +1,6 @@
 """Where the daemon keeps what must survive it: opened before anything else, so that what is wrong is said at once."""
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,42 +15,34 @@ from asrd_supervisor.spool import Spool
 
 
 class Storage:
-    """The state directory: ``journal.db``, ``spool/`` and ``ballast``.
+    """The state directory: ``journal.db``, ``spool/`` and ``ballast``. With durability ``none`` only the audio is in files,
+    in a directory that goes with the daemon.
 
     Raises:
         JournalError: one sentence with the way out; nothing was changed.
     """
 
-    def __init__(self, directory: Path, config: JournalConfig, *, accept_empty: bool) -> None:
+    def __init__(self, directory: Path, volatile: Path, config: JournalConfig, *, accept_empty: bool) -> None:
         """``accept_empty``: begin with an empty journal when the one that is there is damaged."""
         durable = config.durability != "none"
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        if not durable:
-            self._scratch = tempfile.TemporaryDirectory(prefix="asrd-spool-")
-            directory = Path(self._scratch.name)
-        path = directory / "journal.db" if durable else None
+        journal, spool = (directory / "journal.db", directory / "spool") if durable else (None, volatile)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._ballast = Ballast(directory / "ballast" if durable else None, config.ballast)
             try:
-                self._store, self.standings = _opened(path, config, accept_empty=accept_empty)
+                self._store, self.standings = _opened(journal, config, accept_empty=accept_empty)
             except NoRoom:
                 self._ballast.free()
-                self._store, self.standings = _opened(path, config, accept_empty=accept_empty)
-            self.spool = Spool(directory / "spool", sync=config.durability == "full")
+                self._store, self.standings = _opened(journal, config, accept_empty=accept_empty)
+            self.spool = Spool(spool, sync=config.durability == "full")
         except OSError as error:
-            raise JournalError(f"cannot use the state directory {directory}: {error.strerror}") from None
+            raise JournalError(f"cannot use the directory {spool.parent}: {error.strerror}") from None
 
     def ledger(
         self, loop: asyncio.AbstractEventLoop, post: Callable[[Event], None], broken: Callable[[Exception], None]
     ) -> Ledger:
         """The ledger over it."""
         return Ledger(loop, Writer(loop, self._store, self._ballast, broken), self.spool, post, broken)
-
-    def close(self) -> None:
-        """Remove what was not meant to stay."""
-        if self._scratch:
-            self._scratch.cleanup()
 
 
 def _opened(path: Path | None, config: JournalConfig, *, accept_empty: bool) -> tuple[Store, list[Standing]]:

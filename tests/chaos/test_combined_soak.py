@@ -21,5 +21,6 @@ RATES = Rates(kill_worker=3.0, stop_worker=8.0, kill_supervisor=12.0, stop_super
 def test_every_promise_is_kept_under_fire(tmp_path: Path) -> None:
     report = soak(SECONDS, 7, RATES, tmp_path / "history")
     print(report)  # noqa: T201  (shown when the test fails, and with -s)
-    assert not report.violations, f"{report}\nthe history is in {tmp_path / 'history'}"
+    broken = "\n".join(report.violations)
+    assert not broken, f"{broken}\nthe history is in {tmp_path / 'history'}"
     assert report.figures["blows"].keys() >= {"kill worker", "kill supervisor", "garbage"}, report

@@ -67,7 +67,7 @@ class Found:
     """What a new daemon finds in a state directory; opened as it would, and closed again."""
 
     def __init__(self, directory: Path) -> None:
-        storage = Storage(directory, JournalConfig(ballast=Size(0)), accept_empty=False)
+        storage = Storage(directory, directory / "volatile", JournalConfig(ballast=Size(0)), accept_empty=False)
         self.standings = {standing.entry.job: standing for standing in storage.standings}
         self.audio = {job: _audio(storage, standing) for job, standing in self.standings.items()}
         asyncio.run(self._ask(storage))
@@ -253,7 +253,7 @@ def test_a_log_that_is_cut_anywhere_keeps_what_was_synced_before(log_of: tuple[P
 
 def check_log(directory: Path, said: list[list[str]]) -> None:
     """The promises that the journal alone keeps."""
-    storage = Storage(directory, JournalConfig(ballast=Size(0)), accept_empty=False)
+    storage = Storage(directory, directory / "volatile", JournalConfig(ballast=Size(0)), accept_empty=False)
     there = {standing.entry.job: standing for standing in storage.standings}
     asyncio.run(_closed(storage))
     for job in PLANS:

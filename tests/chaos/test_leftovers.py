@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import Daemon
+from support.daemon import Daemon, running
 from support.stage import ONE, Stage, staged
 from support.wait import eventually
 from support.wire import Wire
@@ -98,3 +98,14 @@ def test_results_that_nobody_fetches_are_bounded_and_none_is_taken_away() -> Non
         for job in kept:
             assert wire.ask("release", job=job)["type"] == "released"
         assert wire.play(ONE)[0]["type"] == "completed"
+
+
+def test_audio_of_a_daemon_without_a_journal_does_not_outlive_it() -> None:
+    with running("--engine", "scripted", "--workers", "1", "--durability", "none") as daemon:
+        wire = daemon.ready().wire()
+        for _ in range(5):
+            wire.send("submit", b"audio", options={"script": [{"do": "sleep", "s": 60}]}, reply="accepted")
+            assert wire.receive()[0]["type"] == "accepted"
+        assert len(list((daemon.directory / "spool").iterdir())) == 5
+        daemon.kill()
+        eventually(lambda: not daemon.leftovers(), 5)

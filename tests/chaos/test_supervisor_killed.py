@@ -50,6 +50,7 @@ class Reign:
                     self._fill(filler)
                     killer.join()
                 case "accepted":
+                    self._fill(filler)
                     self._kill_at_an_accepted()
                 case "running":
                     self._fill_and_run(filler)
@@ -143,6 +144,6 @@ def test_a_killed_supervisor_loses_nothing_and_leaves_nobody_behind(tmp_path: Pa
         f"{ROUNDS} rounds, {len(jobs)} jobs; orphans gone after {max(reign.orphaned):.3f} s at most, "
         f"serving again after {max(reign.recovery):.3f} s at most"
     )
-    assert not complaints
-    assert not check(history.entries), f"the history is in {tmp_path / 'history'}"
+    broken = "\n".join([*complaints, *map(str, check(history.entries))])
+    assert not broken, f"{broken}\nthe history is in {tmp_path / 'history'}"
     assert max(reign.orphaned) < 5, "the kernel kills the workers with the supervisor"

@@ -123,5 +123,5 @@ def test_a_full_queue_says_when_to_come_back() -> None:
         assert {answer["type"] for ref, answer in ends.items() if ref not in refused} == {"completed"}
         assert daemon.ask("stats")["refused"] == {"overloaded": 2}
         fault = wire.ask("submit", bytes(1001))["fault"]
-        assert (fault["code"], fault["retry"]) == ("frame_too_large", False), "waiting is no use"
+        assert fault["code"] == "frame_too_large" and "retry" not in fault, "waiting is no use"
         assert wire.run(bytes(1000), options={"script": [ONE]})[0]["type"] == "completed"

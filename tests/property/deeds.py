@@ -137,7 +137,8 @@ class LivelyWorld(World):
     def segment(self, process: Process, done: float = 1.0) -> None:
         """The worker has decoded a segment."""
         self._move(process, done)
-        self.post(ev.SegmentDecoded(process.seat, process.attempt, 0, done, process.job))
+        index, process.segments = process.segments, process.segments + 1
+        self.post(ev.SegmentDecoded(process.seat, process.attempt, index, done, process.job))
 
     def _move(self, process: Process, done: float) -> None:
         if done > process.done or not process.told_duration:

@@ -24,6 +24,7 @@ class Process:
     loading: bool = False
     warm: bool = False
     attempt: int = 0
+    segments: int = 0
     job: str = ""
     """What is meant for it; it knows of it when it was sent."""
     sent: bool = False

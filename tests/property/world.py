@@ -207,6 +207,7 @@ class World:
                 process.loading = True
             case do.SendStep():
                 process.sent, process.moved_at, process.started_at = True, self.now, self.now
+                process.segments = 0
                 process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
                 self.tickets[process.job].attempts += 1
             case do.SendCancel():

@@ -84,7 +84,9 @@ class Life:
         self._open = set(PLANS)
         self._storing: set[str] = set()
         self._attempts = dict.fromkeys(PLANS, 0)
-        self._storage = Storage(directory, JournalConfig(ballast=Size(8192)), accept_empty=False)
+        self._storage = Storage(
+            directory, directory / "volatile", JournalConfig(ballast=Size(8192)), accept_empty=False
+        )
         self._ledger = self._storage.ledger(self._loop, self._post, self._on_broken)
         self._ledger.recover(self._storage.standings)
         self._queue: Iterator[str] = iter(())
@@ -117,7 +119,6 @@ class Life:
 
     async def _close(self) -> None:
         await self._ledger.close()
-        self._storage.close()
         self._say("closed")
 
     def _next_job(self) -> None:

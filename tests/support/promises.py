@@ -251,7 +251,7 @@ def _blame(stories: Iterable[Story], limits: Limits) -> Found:
         for code in {entry.code for entry in story.came("failed")}:
             if code in BLAMED and not doomed:
                 blamed.append(story.job)
-            elif not (doomed if code == "poison" else code == "cancelled" and story.asked("cancel")):
+            elif code != "poison" and not (code == "cancelled" and story.asked("cancel")):
                 yield Violation("unlawful end", story.job, f"failed with {code}, and there is no reason for that")
     if len(blamed) > limits.blamed:
         said = f"{len(blamed)} jobs that are well are to blame for deaths; what was done accounts for {limits.blamed}"

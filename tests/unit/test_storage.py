@@ -12,11 +12,13 @@ from typing import cast
 import pytest
 
 from asrd_protocol import messages as msg
+from asrd_protocol.addresses import Addresses
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Run
 from asrd_supervisor.config import JournalConfig
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.policy import Size
+from asrd_supervisor.ground import sweep
 from asrd_supervisor.journal.store import Damaged, InUse, JournalError
 from asrd_supervisor.ledger import Ended
 from asrd_supervisor.sources import Identity, Named, Spooled
@@ -42,7 +44,8 @@ class Bench:
         self.turning = Turning()
         self.events: list[ev.Event] = []
         self.broken: list[Exception] = []
-        self.storage = Storage(directory, config, accept_empty=False)
+        self.volatile = directory.with_name("runtime") / "spool"
+        self.storage = Storage(directory, self.volatile, config, accept_empty=False)
         loop = cast(asyncio.AbstractEventLoop, self.turning.loop)
         self.ledger = self.storage.ledger(loop, self.events.append, self.broken.append)
         self.recovered = self.ledger.recover(self.storage.standings)
@@ -53,7 +56,6 @@ class Bench:
         if not self.closed:
             self.closed = True
             self.turning.loop.run_until_complete(self.ledger.close())
-            self.storage.close()
             self.turning.loop.run_until_complete(self.turning.loop.shutdown_default_executor())
             self.turning.close()
 
@@ -323,15 +325,18 @@ def test_an_end_that_is_stored_while_the_daemon_closes_is_told(reopened: Callabl
         bench.turning.close()
 
 
-def test_without_durability_nothing_stays(state: Path, open_bench: Callable[..., Bench]) -> None:
+def test_without_durability_only_the_audio_is_in_files_and_goes_with_the_daemon(
+    state: Path, open_bench: Callable[..., Bench]
+) -> None:
     bench = open_bench(state, JournalConfig(durability="none", ballast=Size(0)))
     bench.submit("a", b"audio")
-    spool = bench.storage.spool._directory
     assert bench.audio("a") == b"audio"
+    assert len(list(bench.volatile.iterdir())) == 1
     bench.close()
+    sweep(Addresses(bench.volatile.parent))
 
     assert not state.exists()
-    assert not spool.exists()
+    assert not bench.volatile.exists()
 
 
 # --- the directory ----------------------------------------------------------------------------------------------------
@@ -361,7 +366,7 @@ def test_a_second_daemon_is_refused_and_harms_nothing(state: Path, reopened: Cal
     bench.submit("a")
     for accept_empty in (False, True):
         with pytest.raises(InUse):
-            Storage(state, SMALL, accept_empty=accept_empty)
+            Storage(state, state / "volatile", SMALL, accept_empty=accept_empty)
     assert bench.submit("b") == ev.JobPersisted("b")
 
     assert len(reopened().recovered) == 2
@@ -376,7 +381,7 @@ def _damage(state: Path) -> bytes:
 def test_a_damaged_journal_is_refused_unless_told_otherwise(state: Path) -> None:
     content = _damage(state)
     with pytest.raises(Damaged, match="--accept-empty-journal"):
-        Storage(state, SMALL, accept_empty=False)
+        Storage(state, state / "volatile", SMALL, accept_empty=False)
     assert [path.name for path in state.iterdir()] == ["journal.db"]
     assert (state / "journal.db").read_bytes() == content
 
@@ -385,7 +390,7 @@ def test_a_damaged_journal_is_kept_when_an_empty_one_takes_its_place(
     state: Path, reopened: Callable[[], Bench]
 ) -> None:
     content = _damage(state)
-    Storage(state, SMALL, accept_empty=True)._store.close()
+    Storage(state, state / "volatile", SMALL, accept_empty=True)._store.close()
 
     (aside,) = state.glob("damaged-*/journal.db")
     assert aside.read_bytes() == content
@@ -400,8 +405,8 @@ def test_a_job_that_is_not_what_was_written_is_damage_too(state: Path, reopened:
     db.close()
 
     with pytest.raises(Damaged, match="checksum"):
-        Storage(state, SMALL, accept_empty=False)
-    storage = Storage(state, SMALL, accept_empty=True)
+        Storage(state, state / "volatile", SMALL, accept_empty=False)
+    storage = Storage(state, state / "volatile", SMALL, accept_empty=True)
     assert storage.standings == []
     storage._store.close()
 
@@ -413,7 +418,7 @@ def test_a_newer_journal_is_never_moved_aside(state: Path, accept_empty: bool, r
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(JournalError, match="newer"):
-        Storage(state, SMALL, accept_empty=accept_empty)
+        Storage(state, state / "volatile", SMALL, accept_empty=accept_empty)
     assert list(state.glob("*damaged*")) == []
 
 
@@ -423,7 +428,7 @@ def test_a_file_in_the_place_of_a_directory_is_refused(state: Path, name: str) -
         state.mkdir()
     (state / name).write_bytes(b"")
     with pytest.raises(JournalError, match="state"):
-        Storage(state, SMALL, accept_empty=False)
+        Storage(state, state / "volatile", SMALL, accept_empty=False)
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------

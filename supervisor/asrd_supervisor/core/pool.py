@@ -213,7 +213,10 @@ class Pool:
                 slot.note_progress(now, event.done)
                 slot.duration = event.duration or slot.duration
                 return [*self._extend(now, slot, event), ev.StepMoved(slot.task, event.done, event.duration)]
+            case ev.SegmentDecoded(index=index) if index != slot.segments:
+                return [*slot.apply(Input.BROKEN, now, "breach: its segments are out of order")]
             case ev.SegmentDecoded():
+                slot.segments += 1
                 slot.note_progress(now, event.done)
                 return [ev.StepMoved(slot.task, event.done, 0.0, event.index, event.body)]
             case ev.StepFinished():

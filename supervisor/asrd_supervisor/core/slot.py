@@ -43,6 +43,7 @@ class Slot:
         self.moved_at = 0.0
         self.done = 0.0
         self.duration = 0.0
+        self.segments = 0
         self.cost = 0.0
         self.cancelling = False
         self.kill_reason = ""
@@ -75,6 +76,7 @@ class Slot:
         self.task, self.attempt, self.started_at, self.cost = step, attempt, now, cost
         self.sent = self.cancelling = False
         self.done = self.duration = 0.0
+        self.segments = 0
 
     def note_progress(self, now: float, done: float) -> None:
         """The compute thread has shown that it lives."""
