@@ -13,7 +13,6 @@ from asrd_protocol.faults import Fault
 from asrd_protocol.messages import Audio
 from asrd_protocol.model import Timings, Work
 
-
 Span = Annotated[float, Meta(ge=0, le=1e9)]
 """Seconds, as a worker can mean them."""
 

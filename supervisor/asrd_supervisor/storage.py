@@ -15,8 +15,8 @@ from asrd_supervisor.spool import Spool
 
 
 class Storage:
-    """The state directory: ``journal.db``, ``spool/`` and ``ballast``. With durability ``none`` only the audio is in files,
-    in a directory that goes with the daemon.
+    """The state directory: ``journal.db``, ``spool/`` and ``ballast``. With durability ``none`` only the audio is in
+    files, in a directory that goes with the daemon.
 
     Raises:
         JournalError: one sentence with the way out; nothing was changed.

@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from support.daemon import Daemon, running
-from support.invariants import MIB, WINDOW, Books, House
+from support.invariants import MIB, WINDOW, Books, House, tell
 from support.stage import ONE, PATIENT, QUICK, TWO, UNHURRIED, Stage, staged
 from support.wait import eventually
 from support.wire import Wire
@@ -52,14 +52,15 @@ def test_row_18_poison_holds_one_slot_at_a_time() -> None:
         daemon = stage.daemon
         house, calm = House.warmed(daemon), _rate(daemon, {f"calm-{number}": GOOD for number in range(1000)})
         scripts = {f"good-{number}": GOOD for number in range(1000)}
+        names = list(scripts)
         for number in range(5):
             scripts[f"poison-{number}"] = POISON
-        names = sorted(scripts, key=lambda name: random.Random(name).random())
+            names.insert(200 * number + 100, f"poison-{number}")
         mixed = _rate(daemon, {name: scripts[name] for name in names})
-        print(f"{calm:.0f} jobs/s calm, {mixed:.0f} jobs/s with poison: {mixed / calm:.0%}")
+        tell(f"{calm:.0f} jobs/s calm, {mixed:.0f} jobs/s with poison: {mixed / calm:.0%}")
         assert mixed > 0.3 * calm, "0.6 on a machine of its own"
         assert stage.rest().daemon.ask("stats")["deaths"] == {"SIGSEGV": 10}
-        assert _most_suspects(daemon) == 1, "who is tried again after a death is the only one of its kind"
+        assert _most_down(daemon) <= 2, "a job takes one slot after the other with it, and the third one serves on"
         house.check(kept=[name for name in names if name.startswith("poison")])
 
 
@@ -81,17 +82,22 @@ def _rate(daemon: Daemon, scripts: dict[str, Script]) -> float:
     return len(scripts) / took
 
 
-def _most_suspects(daemon: Daemon) -> int:
-    """How many jobs were at most between their first and their second death at the same time, in a second try."""
-    second, most = {}, 0
+def _most_down(daemon: Daemon) -> int:
+    """How many slots were without a warm worker at the same time; each job killed workers of two different ones."""
+    down: set[str] = set()
+    killed: dict[str, str] = {}
+    most = 0
     for line in daemon.log.read_text().splitlines():
         told = json.loads(line)
-        if told["event"] == "job.retried":
-            second[told["job"]] = told["seat"]
-        elif told["event"] == "worker.died" and told["job"] in second:
-            assert told["seat"] != second.pop(told["job"]), "it was tried on another worker"
-            most = max(most, 1)
-    assert not second
+        slot = told.get("seat", "").rpartition(".")[0]
+        if told["event"] == "worker.died":
+            first = killed.setdefault(told["job"], told["seat"])
+            assert first == told["seat"] or first.rpartition(".")[0] != slot
+            down.add(slot)
+        elif told["event"] == "worker.ready":
+            down.discard(slot)
+        most = max(most, len(down))
+    assert len(killed) == 5
     return most
 
 
@@ -309,7 +315,7 @@ def test_row_45_results_that_a_client_does_not_read_wait_to_be_fetched(unread: t
 
 def test_row_45_results_that_a_client_does_not_read_are_not_kept_in_memory(unread: tuple[Daemon, Books, int]) -> None:
     grown = unread[2]
-    print(f"the supervisor grew by {grown / MIB:.0f} MiB")
+    tell(f"the supervisor grew by {grown / MIB:.0f} MiB")
     assert grown < 64 * MIB
 
 
@@ -329,7 +335,7 @@ def test_row_46_ten_thousand_jobs_of_ten_seconds_of_sound_wait_on_the_disk() -> 
         rate = _fill(daemon, MANY)
         peak = max(house.rss(), _peak(daemon))
         lag = house.lag()
-        print(f"{rate:.0f} jobs/s accepted, supervisor at most {peak / MIB:.0f} MiB, loop held up {lag * 1000:.0f} ms")
+        tell(f"{rate:.0f} jobs/s accepted, supervisor at most {peak / MIB:.0f} MiB, loop held up {lag * 1000:.0f} ms")
         refused = wire.ask("submit", bytes(SIZE), job="one-more", options={"script": [ONE]})
         assert (refused["type"], refused["fault"]["code"], refused["fault"]["retry"]) == ("refused", "overloaded", True)
         assert refused["fault"]["retry_after"] > 0
@@ -365,7 +371,7 @@ def _recover(daemon: Daemon) -> None:
     begun = time.monotonic()
     daemon.restart()
     daemon.ready()
-    print(f"recovered in {time.monotonic() - begun:.1f} s")
+    tell(f"recovered in {time.monotonic() - begun:.1f} s")
     jobs = daemon.ask("stats")["jobs"]
     assert jobs["queued"] + jobs["running"] + jobs["completed"] == MANY + 1
     assert daemon.ask("stop", now=True)["type"] == "done"
@@ -416,7 +422,7 @@ def test_row_55_a_thousand_cancels_at_any_moment_end_each_job_once_and_soon(stag
     asker.close()
     canceller.close()
     ended = books.close()
-    print(f"{cancels} cancels of {len(jobs)} jobs, {dict(ended)}, {unknown} unknown; the slowest took {slowest:.2f} s")
+    tell(f"{cancels} cancels of {len(jobs)} jobs, {dict(ended)}, {unknown} unknown; the slowest took {slowest:.2f} s")
     assert set(ended) == {"completed", "cancelled"} and min(ended.values()) > 10
     assert unknown >= 2 * cancels // 30
     assert slowest < 2 * GRACE + 1 + 2, "the last two seconds are for a machine that has other work"

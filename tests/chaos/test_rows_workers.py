@@ -12,11 +12,12 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.daemon import Daemon, running
-from support.invariants import Books, House, children, cpu_seconds, stopped
+from support.invariants import Books, House, children, cpu_seconds, stopped, tell
 from support.stage import ONE, PATIENT, QUICK, TWO, UNHURRIED, Stage, staged
 from support.wait import eventually
 from support.wire import Wire
@@ -78,7 +79,7 @@ def test_row_01_workers_killed_in_mid_job_cost_no_job(tough: Stage) -> None:
     assert {json.loads(end.body)["text"] for end in books.ends.values()} == {"one two"}
     assert len(notice) >= 8 and tough.deaths() == {"SIGKILL": len(notice)}
     worst, median = max(notice), statistics.median(notice)
-    print(f"{len(notice)} killed; noticed within {worst * 1000:.0f} ms, half of them within {median * 1000:.0f} ms")
+    tell(f"{len(notice)} killed; noticed within {worst * 1000:.0f} ms, half of them within {median * 1000:.0f} ms")
     assert median < 1
     house.check()
     books.release()
@@ -129,7 +130,7 @@ def _stopped(daemon: Daemon) -> int | None:
 
 
 def _alive(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}")
+    return Path(f"/proc/{pid}").exists()
 
 
 def test_row_08_a_worker_that_dies_and_cannot_be_reaped_costs_its_seat_alone(stage: Stage) -> None:
@@ -217,7 +218,7 @@ at_load = [{do = "fail", message = "a library is missing"}]
         took = time.monotonic() - begun
         assert took > 1, "there was a pause between two starts"
         share = (cpu_seconds(daemon.process.pid) - used) / took
-        print(f"ready after {took:.1f} s, {share:.0%} of a core")
+        tell(f"ready after {took:.1f} s, {share:.0%} of a core")
         assert share < 0.5
         assert max(worker["generation"] for worker in daemon.workers()) == 4, "no more starts than that in each seat"
         assert books.close() == {"completed": 1}
@@ -242,7 +243,7 @@ def test_row_13_after_workers_were_killed_for_a_while_all_are_back_by_themselves
         assert starts < 100, "it did not spin"
         begun = time.monotonic()
         daemon.ready(timeout=30)
-        print(f"{starts} starts; all ready {time.monotonic() - begun:.1f} s after the last kill")
+        tell(f"{starts} starts; all ready {time.monotonic() - begun:.1f} s after the last kill")
         assert sum(books.close().values()) == 20
         assert daemon.ask("health")["status"] == "ready"
 

@@ -43,7 +43,7 @@ class Reign:
         """Fill the queue, kill, look for orphans, start anew, and ask for every job."""
         self._round += 1
         with Pirate(self.daemon.directory, self._history, f"filler-{self._round}") as filler:
-            match self._dice.choice(("taking", "accepted", "running", "ended")):
+            match self._dice.choice(("taking", "accepted", "running", "ended", "ended")):
                 case "taking":
                     killer = threading.Thread(target=self._kill_soon)
                     killer.start()
@@ -58,7 +58,8 @@ class Reign:
                 case "ended":
                     self._fill_and_run(filler)
                     workers = children(self.daemon.process.pid)
-                    filler.ask("wait", self.open[0])
+                    filler.at_answer = self.daemon.process.kill
+                    filler.ask("wait", self.open[3 * WORKERS])  # one that waits: not yet in the journal as ended
                     self._kill(workers)
         self._restart()
 

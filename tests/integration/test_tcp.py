@@ -1,6 +1,8 @@
 """Jobs and control over TCP: for clients whose key is known, and for nobody else."""
 
+import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +13,16 @@ import pytest
 import zmq
 from zmq.auth import create_certificates, load_certificate
 
+import asrd
 from support.daemon import Daemon, running
 from support.stage import ONE
 from support.wire import Wire
+
+ASRD = str(Path(sys.executable).with_name("asrd"))
+
+
+def _run(*command: str, environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 class Keyring:
@@ -131,3 +140,44 @@ def test_without_keys_there_is_no_tcp(ring: Keyring, tmp_path: Path, spoil: Any,
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (78, "")
     assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_python_client_and_the_command_reach_it_by_the_environment(
+    ring: Keyring, served: tuple[Daemon, int, int], tmp_path: Path
+) -> None:
+    _, jobs, control = served
+    environ = {
+        **os.environ,
+        "ASRD_JOBS": f"tcp://127.0.0.1:{jobs}",
+        "ASRD_CONTROL": f"tcp://127.0.0.1:{control}",
+        "ASRD_KEY": str(ring.root / "friend.key_secret"),
+        "ASRD_SERVER_KEY": str(ring.root / "server.key"),
+    }
+    code = "import asrd; print(asrd.transcribe(b'audio', script=[{'do': 'speak', 'text': ' one'}]).text)"
+    done = _run(sys.executable, "-c", code, environ=environ)
+    assert (done.stdout, done.stderr) == ("one\n", "")
+    done = _run(ASRD, "health", environ=environ)
+    assert done.returncode == 0 and "ready" in done.stdout
+
+
+def test_a_key_that_is_not_known_is_told_so_by_its_client(ring: Keyring, served: tuple[Daemon, int, int]) -> None:
+    _, jobs, _ = served
+    remote = asrd.Remote(
+        jobs=f"tcp://127.0.0.1:{jobs}", key=ring.root / "stranger.key_secret", server_key=ring.root / "server.key"
+    )
+    with asrd.Client(remote, timeout=20) as client, pytest.raises(asrd.NoDaemon, match="does not know this key"):
+        client.transcribe(b"audio", script=[ONE])
+
+
+def test_keys_are_made_once_and_are_secret(tmp_path: Path) -> None:
+    def new(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return _run(ASRD, "keys", "new", *arguments, "--dir", str(tmp_path / "keys"))
+
+    assert new("laptop").returncode == 0
+    secret = tmp_path / "keys" / "laptop.key_secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert load_certificate(secret)[1]
+    before = secret.read_bytes()
+    again = new("laptop")
+    assert again.returncode == 2 and "already" in again.stderr and secret.read_bytes() == before
+    assert new("../evil").returncode == 2

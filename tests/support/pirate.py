@@ -6,6 +6,7 @@ Lazy Pirate: wait with a time limit; when it is over, make a new socket and send
 import random
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class Pirate:
         self.dice = random.Random(f"{seed} {name}")
         self._encoding = self.dice.choice(("json", "msgpack"))
         self._wire: Wire | None = None
+        self.at_answer: Callable[[], None] = lambda: None
+        """Called as soon as an answer is there, before it is read."""
         self._patience = threading.Event()  # never set: it is only there to wait
 
     def close(self) -> None:
@@ -118,6 +121,7 @@ class Pirate:
             self.close()
             self._history.note(self.name, "info", act, job)
             return None
+        self.at_answer()
         told = answer["type"]
         if told == "refused":
             self._history.note(self.name, "fail", act, job, answer=told, code=answer["fault"]["code"])

@@ -17,9 +17,9 @@ from support.wait import eventually
 WORKER = """
 import ctypes, os, sys, threading
 import zmq
-from asrd_worker import leash
+from asrd_worker import leash, tie
 parent, address, how = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-leash.tie(parent, "asrd:default/0.17")
+tie.tie(parent, "asrd:default/0.17")
 link = zmq.Context().socket(zmq.DEALER)
 link.connect(address)
 leash.watch(parent, link)

@@ -4,12 +4,8 @@ import argparse
 import os
 import sys
 
-import zmq
-
 from asrd_protocol.exits import Exit
-from asrd_worker import leash
-from asrd_worker.blob import Door
-from asrd_worker.loop import Worker
+from asrd_worker.tie import tie
 
 
 def main() -> Exit:
@@ -20,7 +16,18 @@ def main() -> Exit:
     parser.add_argument("--parent", required=True, type=int)
     parser.add_argument("--door", required=True, type=int, help="descriptor of the socket that files come by")
     options = parser.parse_args()
-    leash.tie(options.parent, f"asrd:{options.seat}")
+    tie(options.parent, f"asrd:{options.seat}")
+    return _work(options)
+
+
+def _work(options: argparse.Namespace) -> Exit:
+    """Everything that takes time to import is imported here, after the worker is tied."""
+    import zmq
+
+    from asrd_worker import leash
+    from asrd_worker.blob import Door
+    from asrd_worker.loop import Worker
+
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = context.socket(zmq.DEALER)
     link.setsockopt(zmq.IDENTITY, options.seat.encode())

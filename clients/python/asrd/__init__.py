@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UnknownJob,
     )
     from asrd.job import AsyncJob
+    from asrd.remote import Remote
     from asrd.shortcuts import submit, transcribe
     from asrd.sync import Client, Job
     from asrd.track import Finished, JobProgress, Receipt, SoFar
@@ -53,6 +54,7 @@ __all__ = [
     "ProtocolError",
     "Receipt",
     "Refused",
+    "Remote",
     "Retries",
     "Run",
     "Segment",
@@ -68,6 +70,7 @@ __all__ = [
 _HOMES = {
     "asrd.aio": ("AsyncClient",),
     "asrd.job": ("AsyncJob",),
+    "asrd.remote": ("Remote",),
     "asrd.shortcuts": ("submit", "transcribe"),
     "asrd.sync": ("Client", "Job"),
     "asrd.track": ("Finished", "JobProgress", "Receipt", "SoFar"),

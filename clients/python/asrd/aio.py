@@ -1,8 +1,6 @@
 """The client for asyncio. The blocking one in :mod:`asrd.sync` is a facade of it."""
 
-import os
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, overload
 
@@ -13,12 +11,12 @@ from asrd.errors import JobFailed, ProtocolError, TimedOut
 from asrd.feed import Event
 from asrd.job import CANCEL_S, AsyncJob
 from asrd.operations import ANSWER_S, Operations
+from asrd.remote import Place, place
 from asrd.session import LONG_POLL
 from asrd.shell import Shell
 from asrd.track import Finished, Receipt, SoFar
 from asrd.wish import Wish, takes, wish
 from asrd_protocol import messages as m
-from asrd_protocol.addresses import Addresses, daemon_dir
 from asrd_protocol.faults import Code
 from asrd_protocol.model import Transcript
 
@@ -30,7 +28,8 @@ RECHECK_S = 30.0
 
 
 class AsyncClient(Operations):
-    """A client of the daemon in ``runtime_dir``, or of the one that everybody finds by default.
+    """A client of the daemon in ``runtime_dir``, or of a :class:`~asrd.remote.Remote` one, or of the one that everybody
+    finds by default.
 
     It connects when it is first asked something, and again when a daemon that went away is back. Jobs that it follows
     go on there as if nothing had happened.
@@ -38,14 +37,14 @@ class AsyncClient(Operations):
 
     def __init__(
         self,
-        runtime_dir: str | os.PathLike[str] | None = None,
+        runtime_dir: Place | None = None,
         *,
         timeout: float = ANSWER_S,
         patience: float = PATIENCE_S,
         recheck: float = RECHECK_S,
     ) -> None:
         """``timeout``, ``patience`` and ``recheck`` are seconds: for an answer, for a lost daemon, without news."""
-        shell = Shell(Addresses(_directory(runtime_dir)), patience, recheck)
+        shell = Shell(place(runtime_dir), patience, recheck)
         super().__init__(shell, timeout)
         self.desk = Desk(shell, self.health)
         """For callers that have built their wish already."""
@@ -197,7 +196,3 @@ class AsyncClient(Operations):
                 return reply.answer
             case _:
                 raise ProtocolError.unexpected(question, reply.answer)
-
-
-def _directory(given: str | os.PathLike[str] | None) -> Path:
-    return daemon_dir() if given is None else Path(given)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
@@ -21,6 +21,9 @@ GREET_S = 4.0
 _WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
 
 
+Prepare = Callable[[zmq.asyncio.Socket], None]
+
+
 class Link(Enum):
     """What becomes of a connection."""
 
@@ -36,11 +39,18 @@ class Connection:
     """
 
     def __init__(
-        self, context: zmq.asyncio.Context, address: str, patience: float, topics: Sequence[str] | None = None
+        self,
+        context: zmq.asyncio.Context,
+        address: str,
+        patience: float,
+        topics: Sequence[str] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
-        self._path = Path(address.removeprefix("ipc://"))
+        """``prepare`` is called with the socket before it connects."""
+        self._address = address.removeprefix("ipc://")
         self._patience = patience
-        probe(self._path)
+        if address.startswith("ipc://"):
+            probe(Path(self._address))
         self._socket = context.socket(zmq.DEALER if topics is None else zmq.SUB)
         if topics is None:
             self._socket.set_hwm(0)
@@ -49,6 +59,8 @@ class Connection:
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        if prepare:
+            prepare(self._socket)
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
         self._socket.connect(address)
         self._was_up = False
@@ -98,7 +110,9 @@ class Connection:
     def _absence(self) -> str:
         if self._was_up:
             return f"the daemon went away and did not come back within {self._patience:g} s"
-        return f"something listens on {self._path} but does not answer as a daemon does"
+        if self._address.startswith("tcp://"):
+            return f"no daemon answers at {self._address}, or it does not know this key"
+        return f"something listens on {self._address} but does not answer as a daemon does"
 
 
 def probe(path: Path) -> None:

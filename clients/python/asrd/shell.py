@@ -10,6 +10,7 @@ from asrd.connection import LINGER_MS, Connection, Link
 from asrd.errors import AsrdError, NoDaemon, Refused, TimedOut
 from asrd.feed import Feed
 from asrd.questions import Channel, Question
+from asrd.remote import Remote
 from asrd.session import Moved, Output, Reply, Send, Session, Settled
 from asrd.track import Track
 from asrd_protocol import messages as m
@@ -19,8 +20,8 @@ from asrd_protocol.addresses import Addresses
 class Shell:
     """Session, sockets and the tasks that read them. All methods belong to one event loop."""
 
-    def __init__(self, addresses: Addresses, patience: float, recheck_s: float) -> None:
-        self._addresses = addresses
+    def __init__(self, place: Addresses | Remote, patience: float, recheck_s: float) -> None:
+        self._place = place
         self._patience = patience
         self._recheck_s = recheck_s
         self._session = Session()
@@ -115,7 +116,9 @@ class Shell:
             NoDaemon
         """
         context = self._ready()
-        feed = Feed(Connection(context, self._addresses.events, self._patience, topics or ("",)))
+        if isinstance(self._place, Remote):
+            raise NoDaemon("the events of a daemon can be followed on its own host only")
+        feed = Feed(Connection(context, self._place.events, self._patience, topics or ("",)))
         self._feeds.add(feed)
         return feed
 
@@ -130,7 +133,7 @@ class Shell:
     def _ready(self) -> zmq.asyncio.Context:
         if self._closed:
             raise AsrdError("the client is closed")
-        if sentence := self._addresses.too_long():
+        if isinstance(self._place, Addresses) and (sentence := self._place.too_long()):
             raise NoDaemon(sentence)
         self._context = self._context or zmq.asyncio.Context()
         return self._context
@@ -139,8 +142,11 @@ class Shell:
         context = self._ready()
         if channel in self._connections:
             return
-        address = self._addresses.jobs if channel is Channel.JOBS else self._addresses.control
-        connection = Connection(context, address, self._patience)
+        address = self._place.jobs if channel is Channel.JOBS else self._place.control
+        if not address:
+            raise NoDaemon("this question is for the control socket, and $ASRD_CONTROL is not set")
+        prepare = self._place.prepare if isinstance(self._place, Remote) else None
+        connection = Connection(context, address, self._patience, prepare=prepare)
         self._connections[channel] = connection
         task = asyncio.create_task(self._serve(channel, connection))
         self._tasks.add(task)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from asrd.remote import Remote
 from asrd.sync import Client
 from asrd_protocol.addresses import daemon_dir
 
@@ -15,9 +16,9 @@ R = TypeVar("R")
 
 
 @functools.cache
-def _shared(directory: Path, pid: int) -> Client:
+def _shared(place: Path | Remote, pid: int) -> Client:
     """One client for each daemon and process; a fork makes its own."""
-    return Client(directory)
+    return Client(place)
 
 
 def _of_everybody(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
@@ -25,7 +26,7 @@ def _of_everybody(method: Callable[Concatenate[Client, P], R]) -> Callable[P, R]
 
     @functools.wraps(method)
     def called(*args: P.args, **parameters: P.kwargs) -> R:
-        return method(_shared(daemon_dir(), os.getpid()), *args, **parameters)
+        return method(_shared(Remote.from_environ() or daemon_dir(), os.getpid()), *args, **parameters)
 
     _, *shared = inspect.signature(method).parameters.values()
     called.__dict__["__signature__"] = inspect.signature(method).replace(parameters=shared)

@@ -1,6 +1,5 @@
 """The blocking client: :class:`~asrd.aio.AsyncClient` on a thread of its own. It may be used from several threads."""
 
-import os
 import weakref
 from collections.abc import Coroutine, Iterator, Sequence
 from types import TracebackType
@@ -14,6 +13,7 @@ from asrd.feed import Event
 from asrd.job import AsyncJob
 from asrd.loop import LoopThread
 from asrd.operations import ANSWER_S
+from asrd.remote import Place
 from asrd.track import Finished, JobProgress, Receipt, SoFar
 from asrd.wish import Wish, takes, wish
 from asrd_protocol import messages as m
@@ -86,7 +86,7 @@ class Client:
 
     def __init__(
         self,
-        runtime_dir: str | os.PathLike[str] | None = None,
+        runtime_dir: Place | None = None,
         *,
         timeout: float = ANSWER_S,
         patience: float = PATIENCE_S,

@@ -5,7 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-_THEMES = ("daemon", "transcribe", "jobs", "quarantine", "status", "events", "operate", "top", "demo")
+_THEMES = ("daemon", "transcribe", "jobs", "quarantine", "status", "events", "operate", "keys", "top", "demo")
 """In the order of the help."""
 
 
