@@ -20,6 +20,9 @@ from raw_broker import RawBroker
 WORKERS = 2
 CONCURRENCY = 32
 CONFIG = f"""
+[journal]
+durability = "none"
+
 [pools.default]
 engine = "scripted"
 workers = {WORKERS}

@@ -14,7 +14,11 @@ from asrd_supervisor import sizing
 from asrd_supervisor.config import Config, ConfigError, decode, load
 from asrd_supervisor.ground import Ground, GroundError, Taken
 from asrd_supervisor.janitor import Janitor
-from asrd_supervisor.journal.store import InUse, JournalError
+from asrd_supervisor.journal.opening import InUse, JournalError
+
+
+FEW = 4_096
+"""Open files; a local user who may connect can have as many connections open at a time."""
 
 
 class UsageError(Exception):
@@ -107,7 +111,7 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
         keys = Keys.load(config.listen.keys) if config.listen.jobs or config.listen.control else None
     except KeysError as error:
         raise ConfigError(str(error)) from None
-    allow_connections()
+    connections = allow_connections()
     storage = Storage(state, addresses.spool, config.journal, accept_empty=accept_empty)
 
     async def serve() -> Exit:
@@ -116,6 +120,10 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
     writer = configure_log(config.log.format, config.log.level)
     for warning in sizing.warnings(config):
         structlog.get_logger("asrd").warning(warning)
+    if connections < FEW:
+        structlog.get_logger("asrd").warning(
+            "few open files are allowed; more connections end the daemon", files=connections
+        )
     try:
         return int(uvloop.run(serve()))
     except zmq.ZMQError as error:

@@ -29,11 +29,11 @@ from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
 from asrd_supervisor.frontend import Frontend, Rules
 from asrd_supervisor.launcher import Launcher, LaunchSpec
-from asrd_supervisor.ledger import Ended
 from asrd_supervisor.named_files import InputFault, NamedFiles
 from asrd_supervisor.owner import Owner
 from asrd_supervisor.peers import Access
 from asrd_supervisor.pulse import Pulse
+from asrd_supervisor.records import Ended
 from asrd_supervisor.report.publish import Publisher
 from asrd_supervisor.report.snapshot import job_report
 from asrd_supervisor.sockets import Limits, Parcel, Router

@@ -8,8 +8,8 @@ import zmq
 
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import Encoding
-from asrd_supervisor.ledger import Ended
 from asrd_supervisor.peers import Peer
+from asrd_supervisor.records import Ended
 from asrd_supervisor.sockets import Router
 
 Body = bytes | zmq.Frame

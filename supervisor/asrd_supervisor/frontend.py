@@ -14,9 +14,10 @@ from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.followers import Body, Caller, Follower, Followers
-from asrd_supervisor.ledger import Ended, Ledger, Record, submitted
+from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.named_files import InputFault, NamedFiles
 from asrd_supervisor.peers import Access
+from asrd_supervisor.records import Ended, Record, submitted
 from asrd_supervisor.report.snapshot import pending
 from asrd_supervisor.sockets import Parcel, Router
 from asrd_supervisor.sources import Named

@@ -20,12 +20,16 @@ PATIENCE = 100
 """Tries, 20 ms apart, to get a lock whose holder is dead."""
 
 
-def allow_connections() -> None:
-    """As many open files as the host lets us have: libzmq aborts the process when it cannot accept a connection."""
+def allow_connections() -> int:
+    """As many open files as the host lets us have, and how many these are.
+
+    libzmq aborts the process when it cannot accept a connection.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 20)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class GroundError(Exception):

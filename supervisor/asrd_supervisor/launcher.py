@@ -134,13 +134,17 @@ class Launcher:
         # While the process is not reaped its group id cannot belong to anybody else.
         self._signal_group(process.popen.pid)
         code = process.popen.poll()
-        if code is None:  # it is dead, and a tracer has not let go of it yet; only its seat has to wait for that
-            self._loop.call_later(0.1, self._exited, process)
-            return
+        if code is None:  # it is dead, and a tracer has not let go of it yet
+            self._reap(process.popen)
         tail = process.output.finish()
         self._forget(process)
-        how = self._how(process, code)
+        how = "held by a tracer" if code is None else self._how(process, code)
         self._post(WorkerExited(process.seat, how, code == Exit.CONFIG, tail))
+
+    def _reap(self, popen: subprocess.Popen[bytes]) -> None:
+        """Look now and then whether a dead worker can be buried."""
+        if popen.poll() is None:
+            self._loop.call_later(0.5, self._reap, popen)
 
     def _how(self, process: Process, code: int) -> str:
         """In a word; the kernel's own SIGKILL looks like anybody's, but for its counter."""

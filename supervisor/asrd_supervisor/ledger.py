@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
-import zmq
 
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
@@ -25,72 +24,26 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.journal import entries
 from asrd_supervisor.journal.entries import Result
 from asrd_supervisor.journal.writer import Writer
-from asrd_supervisor.sources import Named, Source, Spooled
-from asrd_supervisor.spool import Spool, digest_of
+from asrd_supervisor.records import (
+    Body,
+    Ended,
+    Record,
+    buffer_of,
+    fingerprint,
+    pack,
+    read_answer,
+    read_report,
+    request_of,
+    submitted_again,
+)
+from asrd_supervisor.sources import Named, Spooled
+from asrd_supervisor.spool import Spool
 
 THREADS = 4
 """For files: a sync of one does not hold up the others."""
 
 KEPT = ("failed", "quarantined")
 """Ends after which the audio stays until the job is forgotten: somebody may want it tried again."""
-
-_pack = msgspec.msgpack.Encoder(order="deterministic").encode
-_submit = msgspec.msgpack.Decoder(msg.Submit).decode
-_report = msgspec.msgpack.Decoder(msg.JobReport).decode
-_answer = msgspec.msgpack.Decoder(msg.Completed | msg.Failed).decode
-
-Body = bytes | zmq.Frame
-
-
-class Record(msgspec.Struct):
-    """One job, as much as is kept in memory."""
-
-    job: str
-    owner: str
-    request: bytes
-    """The submit; empty when the job has ended."""
-    connection: str = ""
-    """By which it came; empty after a restart of the daemon."""
-    digest: bytes = b""
-    """Empty until the audio is stored."""
-    source: Source | None = None
-    accepted_at: float = 0.0
-    report: msg.JobReport | None = None
-    """Set when it has ended, and that is stored."""
-    ended_at: float = 0.0
-    size: int = 0
-    attempt: int = 0
-    segments: list[Body] = []
-    """Of the attempt that runs."""
-    waiting: list[Callable[[], None]] = []
-    """To be called when something can be said of it."""
-
-    @property
-    def submit(self) -> msg.Submit:
-        """What was asked."""
-        return _submit(self.request)
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether it is being stored, or made to wait again: nothing can be said of it yet."""
-        return not self.digest or not (self.request or self.report)
-
-    def go_on(self) -> None:
-        """Something can be said of it now."""
-        waiting, self.waiting = self.waiting, []
-        for callback in waiting:
-            callback()
-
-    def so_far(self) -> bytes:
-        """The segments of the attempt that runs, as a JSON array."""
-        return b"[" + b",".join(bytes(_buffer(segment)) for segment in self.segments) + b"]"
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The end of a job, as it is told."""
-
-    answer: msg.Completed | msg.Failed
-    body: Body | None
 
 
 class Ledger:
@@ -150,7 +103,7 @@ class Ledger:
     def begin(self, owner: str, submit: msg.Submit, body: Body | None, named: Named | None, connection: str) -> Record:
         """A job has come; nothing of it is stored."""
         assert submit.job
-        record = Record(submit.job, owner, _request(submit), source=named, connection=connection)
+        record = Record(submit.job, owner, request_of(submit), source=named, connection=connection)
         self._records[submit.job] = record
         self.asked += len(record.request)
         if body is not None:
@@ -179,7 +132,7 @@ class Ledger:
         try:
             if body is not None:
                 record.source = self._spool.store(record.job, body)
-            digest = _digest(record.request, record.source, body)
+            digest = fingerprint(record.request, record.source, body)
         except OSError as error:
             self._loop.call_soon_threadsafe(self._not_stored, record.job, error)
         else:
@@ -226,7 +179,7 @@ class Ledger:
     ) -> None:
         """Whether a submit is the one that made this job; ``done`` is told when both are known: None, when there is no
         such job any more."""
-        request = _request(submit)
+        request = request_of(submit)
 
         def tell(digest: bytes) -> None:
             if self._records.get(record.job) is not record:
@@ -237,7 +190,7 @@ class Ledger:
                 record.waiting.append(partial(tell, digest))
 
         def work() -> None:
-            digest = _digest(request, named, body)
+            digest = fingerprint(request, named, body)
             self._loop.call_soon_threadsafe(tell, digest)
 
         self._files.submit(work)
@@ -265,14 +218,14 @@ class Ledger:
     def settle(self, ended: Ended, report: msg.JobReport, tell: Callable[[Ended], None]) -> None:
         """Store the end of a job; ``tell`` is called when nobody can change it any more."""
         record = self._records[ended.answer.job]
-        header, body = _pack(ended.answer), None if ended.body is None else bytes(_buffer(ended.body))
+        header, body = pack(ended.answer), None if ended.body is None else bytes(buffer_of(ended.body))
         answer = entries.Answer(header, body)
 
         def done(_: Result) -> None:
             tell(ended)
             self._note_end(record, report, time.time(), len(header) + len(body or b""))
 
-        self._writer.write(entries.End(record.job, report.state, answer, _pack(report), time.time()), done)
+        self._writer.write(entries.End(record.job, report.state, answer, pack(report), time.time()), done)
 
     def _note_end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
         record.report, record.ended_at, record.size = report, ended_at, size
@@ -288,7 +241,7 @@ class Ledger:
 
         def done(result: Result) -> None:
             if isinstance(result, entries.Answer):
-                tell(Ended(_answer(result.header), result.body))
+                tell(Ended(read_answer(result.header), result.body))
             else:
                 gone = Fault.of(Code.UNKNOWN_JOB, f"the job {job!r} has just been released")
                 tell(Ended(msg.Failed(job=job, fault=result if isinstance(result, Fault) else gone), None))
@@ -318,7 +271,7 @@ class Ledger:
             record.request = result.entry.request
             self.asked += len(record.request)
             done()
-            self._post(ev.JobRecovered(_submitted(record, record.submit.deadline)))
+            self._post(ev.JobRecovered(submitted_again(record, record.submit.deadline)))
             record.go_on()
 
         record.accepted_at = time.time()
@@ -342,12 +295,12 @@ class Ledger:
         self._records[entry.job] = record
         self.asked += len(record.request)
         if standing.state in entries.ENDED:
-            self._note_end(record, _report(standing.report), standing.ended_at, standing.size)
+            self._note_end(record, read_report(standing.report), standing.ended_at, standing.size)
             return None
         left = None
         if (deadline := record.submit.deadline) is not None:
             left = max(0.0, deadline - (time.time() - entry.accepted_at))
-        return ev.JobRecovered(_submitted(record, left), standing.attempts, standing.deaths, standing.interrupted)
+        return ev.JobRecovered(submitted_again(record, left), standing.attempts, standing.deaths, standing.interrupted)
 
     def reports(self) -> Iterator[msg.JobReport]:
         """The jobs that have ended, the newest first, with their present age."""
@@ -368,46 +321,3 @@ class Ledger:
             self._spool.drop(source)
         else:
             self._files.submit(self._spool.drop, source)
-
-
-def submitted(record: Record, size: int) -> ev.JobSubmitted:
-    """What the core has to know of a new job."""
-    submit = record.submit
-    return ev.JobSubmitted(
-        job=record.job,
-        pool=submit.pool,
-        size=size,
-        owner=record.owner,
-        client=submit.client,
-        connection=record.connection,
-        lane=submit.priority,
-        audio_s=_length(submit.audio, size),
-        deadline=submit.deadline,
-        retries=submit.retries,
-    )
-
-
-def _submitted(record: Record, deadline: float | None) -> ev.JobSubmitted:
-    assert record.source
-    return msgspec.structs.replace(submitted(record, record.source.size), deadline=deadline)
-
-
-def _length(audio: msg.Audio, size: int) -> float | None:
-    match audio:
-        case msg.Pcm(dtype=dtype, rate=rate):
-            return size / rate / (2 if dtype == "int16" else 4)
-        case _:
-            return None
-
-
-def _request(submit: msg.Submit) -> bytes:
-    """A submit as it is kept and compared: how it is answered is another matter."""
-    return _pack(msgspec.structs.replace(submit, ref="", reply="stream"))
-
-
-def _digest(request: bytes, source: Source | None, body: Body | None) -> bytes:
-    return digest_of(request, body if body is not None else sources.encode(source))
-
-
-def _buffer(body: Body) -> "bytes | memoryview":
-    return body.buffer if isinstance(body, zmq.Frame) else body

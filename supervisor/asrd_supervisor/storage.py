@@ -8,7 +8,8 @@ from asrd_supervisor.config import JournalConfig
 from asrd_supervisor.core.events import Event
 from asrd_supervisor.journal.ballast import Ballast
 from asrd_supervisor.journal.entries import Standing
-from asrd_supervisor.journal.store import Damaged, JournalError, NoRoom, Store, move_aside
+from asrd_supervisor.journal.opening import Damaged, JournalError, NoRoom, move_aside
+from asrd_supervisor.journal.store import Store
 from asrd_supervisor.journal.writer import Writer
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.spool import Spool

@@ -138,15 +138,16 @@ def test_row_08_a_worker_that_dies_and_cannot_be_reaped_costs_its_seat_alone(sta
     daemon = stage.daemon
     pid = daemon.workers()[0]["pid"]
     tracer = _trace(pid)
-    control = Wire(daemon.directory, socket="control", timeout=3)
+    control, others = Wire(daemon.directory, socket="control", timeout=3), Wire(daemon.directory, timeout=8)
     try:
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: children(daemon.process.pid).get(pid) == "Z")
         for _ in range(3):
             assert control.ask("health")["type"] == "health_report"
-            assert daemon.wire().play(ONE)[0]["type"] == "completed"
+            assert others.play(ONE)[0]["type"] == "completed"
     finally:
         control.close()
+        others.close()
         os.kill(tracer, signal.SIGKILL)
         os.waitpid(tracer, 0)
     stage.rest()

@@ -27,7 +27,8 @@ from asrd_supervisor.journal.entries import (
     Standing,
     Wait,
 )
-from asrd_supervisor.journal.store import APPLICATION_ID, Damaged, InUse, JournalError, Store, move_aside
+from asrd_supervisor.journal.opening import APPLICATION_ID, Damaged, InUse, JournalError, move_aside
+from asrd_supervisor.journal.store import Store
 from support.wait import eventually
 
 ROOT = os.geteuid() == 0
@@ -372,10 +373,10 @@ def test_another_daemon_has_it(path: Path) -> None:
     store.close()
 
 
-_AS_NOBODY = "import os, sys; from pathlib import Path; from asrd_supervisor.journal import store\n" + (
+_AS_NOBODY = "import os, sys; from pathlib import Path; from asrd_supervisor.journal import opening, store\n" + (
     "os.setgroups([]); os.setgid(1234); os.setuid(1234)\n"
     "try:\n    store.Store(Path(sys.argv[1]), 'full')\n"
-    "except store.JournalError as error:\n    print(type(error).__name__, error)"
+    "except opening.JournalError as error:\n    print(type(error).__name__, error)"
 )
 
 

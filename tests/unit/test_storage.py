@@ -19,7 +19,7 @@ from asrd_supervisor.config import JournalConfig
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.policy import Size
 from asrd_supervisor.ground import sweep
-from asrd_supervisor.journal.store import Damaged, InUse, JournalError
+from asrd_supervisor.journal.opening import Damaged, InUse, JournalError
 from asrd_supervisor.ledger import Ended
 from asrd_supervisor.sources import Identity, Named, Spooled
 from asrd_supervisor.storage import Storage

@@ -10,6 +10,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from asrd_protocol.exits import Exit
 
+
 def watch(parent: int, link: "zmq.Socket[bytes]") -> None:
     """Leave when the parent's process or the link to it is gone. Runs on a thread of its own."""
     monitor = link.get_monitor_socket(zmq.EVENT_DISCONNECTED)

@@ -13,9 +13,11 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.pace import Pace
+from asrd_supervisor.core.patience import busy_limit, stall_limit
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
+from asrd_supervisor.core.turns import Turns
 
 Out = list[do.Action | ev.Event]
 
@@ -24,15 +26,6 @@ HANGS = frozenset({"busy deadline", "stalled"})
 
 WANTED_KILLS = frozenset({"retired", "shut down"})
 """Kills that are no deaths: the worker was not needed any more."""
-
-WINDOW_S = 30.0
-"""Seconds of audio that Whisper decodes at a time, with nothing to be seen from outside."""
-
-SLOW_WINDOWS = 8.0
-"""A window may take so many times what it takes on average: six temperatures, each with all the tokens there can be."""
-
-FIRST_SHARE = 0.1
-"""Of the length of the audio may pass before its first segment: opening it and finding the speech in it."""
 
 
 class Pool:
@@ -49,7 +42,7 @@ class Pool:
         self.stale = 0
         self._held = False
         self._attempts = 0
-        self._turn = 0
+        self._turns = Turns(self.slots, self.backlog)
 
     @property
     def name(self) -> str:
@@ -200,8 +193,12 @@ class Pool:
             return [ev.StepEnded(step, ev.Withdrawn(slot.seat)), *slot.apply(Input.FINISH, now)]
         slot.sent = True
         slot.started_at = slot.moved_at = now
-        sent = do.SendStep(slot.seat, slot.attempt, slot.task.job)
-        return [sent, slot.arm(self.policy.deadlines.busy_floor), self._arm_stall(slot, self._patience(slot))]
+        deadlines = self.policy.deadlines
+        return [
+            do.SendStep(slot.seat, slot.attempt, slot.task.job),
+            slot.arm(deadlines.busy_floor),
+            self._arm_stall(slot, stall_limit(slot, self.pace, deadlines)),
+        ]
 
     def _react_to_step(self, now: float, slot: Slot, event: ev.WorkerEvent) -> Out:
         if slot.state is State.KILLING:
@@ -230,8 +227,7 @@ class Pool:
         """The first progress tells how long the audio is, and so how long the step may take."""
         if event.done > 0:
             return []
-        work = event.duration * (self.pace.rate if self.pace.learned else 1.0)
-        limit = self.policy.deadlines.busy_factor * work
+        limit = busy_limit(event.duration, self.pace, self.policy.deadlines)
         if slot.cancelling or limit <= self.policy.deadlines.busy_floor:
             return []
         return [slot.arm(slot.started_at + limit - now)]
@@ -296,15 +292,8 @@ class Pool:
         stale = slot.task is None or slot.attempt != attempt or slot.state not in (State.BUSY, State.DRAINING)
         if stale or slot.cancelling:
             return []
-        left = slot.moved_at + self._patience(slot) - now
+        left = slot.moved_at + stall_limit(slot, self.pace, self.policy.deadlines) - now
         return [self._arm_stall(slot, left)] if left > 0 else [*slot.apply(Input.DEADLINE, now, "stalled")]
-
-    def _patience(self, slot: Slot) -> float:
-        """Seconds that a worker may take from one sign of progress to the next."""
-        least = float(self.policy.deadlines.stall)
-        if self.pace.learned:
-            least = max(least, SLOW_WINDOWS * WINDOW_S * self.pace.rate)
-        return least if slot.done else max(least, FIRST_SHARE * slot.duration)
 
     def _arm_stall(self, slot: Slot, delay: float) -> do.SetTimer:
         return do.SetTimer(self.name, slot.index, "stall", slot.attempt, delay)
@@ -313,33 +302,14 @@ class Pool:
 
     def _dispatch(self, now: float) -> Out:
         out: Out = []
-        while not self._held and (match := self._next_match()) is not None:
+        while not self._held and (match := self._turns.next_match()) is not None:
             step, slot = match
             self.backlog.take(step)
             self._attempts += 1
-            self._turn = slot.index + 1
+            self._turns.taken_by(slot)
             slot.take(now, step, self._attempts, self.pace.work(step.size, step.audio_s))
             out += [*slot.apply(Input.ASSIGN, now), ev.StepStarted(step, slot.seat, slot.attempt)]
         return out
-
-    def _next_match(self) -> tuple[ev.StepRef, Slot] | None:
-        """Round-robin over the idle ones. A step that avoids all of them lets others pass."""
-        if not len(self.backlog):
-            return None
-        count = len(self.slots)
-        turn = [self.slots[(self._turn + i) % count] for i in range(count)]
-        idle = [slot for slot in turn if slot.state is State.IDLE]
-        if not idle:
-            return None
-        suspected = any(slot.task and slot.task.suspect for slot in self.slots)
-        able = (step for step in self.backlog.candidates() if not (step.suspect and suspected))
-        return next(((step, slot) for step in able if (slot := self._suited(step, idle))), None)
-
-    def _suited(self, step: ev.StepRef, idle: list[Slot]) -> Slot | None:
-        """The worker whose turn it is; the one that just failed the step only when there is no other."""
-        if step.avoid and any(slot.ready and str(slot.seat) != step.avoid for slot in self.slots):
-            idle = [slot for slot in idle if str(slot.seat) != step.avoid]
-        return idle[0] if idle else None
 
     def _turn_away(self) -> Out:
         """Nobody will ever work: say so now instead of letting callers wait."""
