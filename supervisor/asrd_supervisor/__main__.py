@@ -16,7 +16,6 @@ from asrd_supervisor.ground import Ground, GroundError, Taken
 from asrd_supervisor.janitor import Janitor
 from asrd_supervisor.journal.opening import InUse, JournalError
 
-
 FEW = 4_096
 """Open files; a local user who may connect can have as many connections open at a time."""
 

@@ -23,7 +23,7 @@ from asrd_supervisor import sources
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.journal import entries
 from asrd_supervisor.journal.entries import Result
-from asrd_supervisor.journal.writer import Writer
+from asrd_supervisor.journal.writer import Journal
 from asrd_supervisor.records import (
     Body,
     Ended,
@@ -52,12 +52,15 @@ class Ledger:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        writer: Writer,
+        writer: Journal,
         spool: Spool,
         post: Callable[[ev.Event], None],
         broken: Callable[[Exception], None],
+        at_once: int = -1,
     ) -> None:
+        """``at_once``: audio of so many bytes is written on the loop's thread, because nothing waits for the disk."""
         self._loop = loop
+        self._at_once = at_once
         self._writer = writer
         self._spool = spool
         self._post = post
@@ -125,29 +128,35 @@ class Ledger:
         """Store a job that has begun; ``JobPersisted`` or ``JobUnstored`` follows."""
         record = self._records[job]
         body = self._bodies.get(job)
-        self._files.submit(self._store_audio, record, body)
+        if len(body or b"") <= self._at_once:
+            self._stored(record, self._store_audio(record, body))
+            return
 
-    def _store_audio(self, record: Record, body: Body | None) -> None:
-        """On a thread of its own."""
+        def work() -> None:
+            self._loop.call_soon_threadsafe(self._stored, record, self._store_audio(record, body))
+
+        self._files.submit(work)
+
+    def _store_audio(self, record: Record, body: Body | None) -> bytes | OSError:
+        """The digest of the job. May block."""
         try:
             if body is not None:
                 record.source = self._spool.store(record.job, body)
-            digest = fingerprint(record.request, record.source, body)
+            return fingerprint(record.request, record.source, body)
         except OSError as error:
-            self._loop.call_soon_threadsafe(self._not_stored, record.job, error)
-        else:
-            self._loop.call_soon_threadsafe(self._accept, record, digest)
+            return error
 
-    def _not_stored(self, job: str, error: OSError) -> None:
-        self._release_body(job)
-        if error.errno in sources.NO_ROOM:
-            said = f"the daemon has no room for this audio ({error.strerror})"
-            self._post(ev.JobUnstored(job, Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)))
+    def _stored(self, record: Record, outcome: bytes | OSError) -> None:
+        self._release_body(record.job)
+        if isinstance(outcome, bytes):
+            self._accept(record, outcome)
+        elif outcome.errno in sources.NO_ROOM:
+            said = f"the daemon has no room for this audio ({outcome.strerror})"
+            self._post(ev.JobUnstored(record.job, Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)))
         else:
-            self._broken(error)
+            self._broken(outcome)
 
     def _accept(self, record: Record, digest: bytes) -> None:
-        self._release_body(record.job)
         assert record.source
         record.accepted_at = time.time()
         entry = entries.Entry(
@@ -317,7 +326,7 @@ class Ledger:
             self.forget(job, lambda: None)
 
     def _drop(self, source: Spooled) -> None:
-        if self._closing:
+        if self._closing or source.size <= self._at_once:
             self._spool.drop(source)
         else:
             self._files.submit(self._spool.drop, source)

@@ -10,9 +10,12 @@ from asrd_supervisor.journal.ballast import Ballast
 from asrd_supervisor.journal.entries import Standing
 from asrd_supervisor.journal.opening import Damaged, JournalError, NoRoom, move_aside
 from asrd_supervisor.journal.store import Store
-from asrd_supervisor.journal.writer import Writer
+from asrd_supervisor.journal.writer import Immediate, Writer
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.spool import Spool
+
+SMALL = 1 << 16
+"""Bytes that the page cache takes in less time than a thread takes to wake up."""
 
 
 class Storage:
@@ -25,7 +28,7 @@ class Storage:
 
     def __init__(self, directory: Path, volatile: Path, config: JournalConfig, *, accept_empty: bool) -> None:
         """``accept_empty``: begin with an empty journal when the one that is there is damaged."""
-        durable = config.durability != "none"
+        durable = self._durable = config.durability != "none"
         journal, spool = (directory / "journal.db", directory / "spool") if durable else (None, volatile)
         try:
             spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,6 +46,8 @@ class Storage:
         self, loop: asyncio.AbstractEventLoop, post: Callable[[Event], None], broken: Callable[[Exception], None]
     ) -> Ledger:
         """The ledger over it."""
+        if not self._durable:
+            return Ledger(loop, Immediate(self._store), self.spool, post, broken, SMALL)
         return Ledger(loop, Writer(loop, self._store, self._ballast, broken), self.spool, post, broken)
 
 

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -31,6 +32,46 @@ PAUSE = 0.5
 """Seconds between two looks whether a full disk has room again."""
 
 Done = Callable[[Result], None]
+
+
+class Journal(Protocol):
+    """What is done with a journal."""
+
+    @property
+    def full(self) -> bool:
+        """Whether jobs are refused for want of room."""
+        ...
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds for which the present transaction has waited for the disk; 0 when there is none."""
+        ...
+
+    def write(self, operation: Operation, done: Done) -> None:
+        """Have it done; ``done`` is called on the loop's thread with what it gives, now or later."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is queued, and answer it; then close the journal."""
+        ...
+
+
+class Immediate:
+    """A journal in memory: no disk to wait for, so everything is done at once."""
+
+    full = False
+    busy_s = 0.0
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write(self, operation: Operation, done: Done) -> None:
+        """Do it, and answer."""
+        done(self._store.apply([operation])[0])
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._store.close()
 
 
 class Writer:
