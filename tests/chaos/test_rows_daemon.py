@@ -266,29 +266,6 @@ def test_row_47_two_thousand_silent_connections_and_a_crowd_that_comes_and_goes_
         stopped(daemon)
 
 
-@pytest.mark.xfail(strict=True, reason="libzmq aborts the process when it cannot accept a connection")
-def test_row_47_and_57_a_daemon_that_may_not_open_more_files_lives_on() -> None:
-    with running("--engine", "scripted", "--workers", "1") as daemon:
-        daemon.ready()
-        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (256, 256))
-        silent = []
-        for _ in range(600):
-            line = socket.socket(socket.AF_UNIX)
-            line.setblocking(False)
-            silent.append(line)
-            try:
-                line.connect(str(daemon.directory / "jobs.sock"))
-            except OSError:
-                continue
-        for line in silent:
-            line.close()
-        wire = Wire(daemon.directory, timeout=5)
-        try:
-            assert wire.play(ONE)[0]["type"] == "completed"
-        finally:
-            wire.close()
-
-
 # --- 54: somebody else ------------------------------------------------------------------------------------------------
 
 STRANGER = """

@@ -4,6 +4,8 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,3 +235,28 @@ def test_a_workers_part_that_is_a_file(addresses: Addresses) -> None:
 
     with pytest.raises(GroundError, match="File exists"):
         Ground(addresses)
+
+
+@pytest.mark.parametrize(("soft", "hard"), [(100, 2_000), (100, 100)])
+def test_as_many_files_as_the_host_lets_us_have(soft: int, hard: int) -> None:
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from asrd_supervisor.ground import allow_connections
+print(allow_connections(), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(hard)] * 3
+
+
+def test_few_files_are_worth_a_warning(tmp_path: Path) -> None:
+    serve = f"{sys.executable} -P -m asrd_supervisor serve --engine scripted --workers 1 --runtime-dir {tmp_path}/run"
+    daemon = subprocess.Popen(
+        ["sh", "-c", f"ulimit -n 512; exec {serve}"], stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    try:
+        assert daemon.stderr
+        assert any("few open files are allowed" in line for line in daemon.stderr)
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=20)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from asrd.cli.app import command, group
-from asrd.cli.verdict import UsageError
 
 _group = group("keys", "Keys for daemons and clients on different hosts.")
 
@@ -19,6 +18,8 @@ def new(
 ) -> None:
     """Make a pair: NAME.key for the other side, NAME.key_secret for nobody else."""
     from zmq.auth import create_certificates
+
+    from asrd.cli.verdict import UsageError
 
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise UsageError(f"{name!r} is no name: 1 to 64 letters, digits, '-' or '_'")
