@@ -14,7 +14,7 @@ from asrd_supervisor import sizing
 from asrd_supervisor.config import Config, ConfigError, decode, load
 from asrd_supervisor.ground import Ground, GroundError, Taken
 from asrd_supervisor.janitor import Janitor
-from asrd_supervisor.journal.opening import InUse, JournalError
+from asrd_supervisor.journal.opening import InUse, JournalError, NoRoom
 
 FEW = 4_096
 """Open files; a local user who may connect can have as many connections open at a time."""
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _show(config) if options.what == "show" else _check(config)
     except ConfigError as error:
         return _complain(str(error), Exit.CONFIG)
-    except (Taken, InUse) as error:
+    except (Taken, InUse, NoRoom) as error:
         return _complain(str(error), Exit.TEMPFAIL)
     except JournalError as error:
         return _complain(str(error), Exit.CONFIG)
@@ -197,4 +197,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread may wait for ever for somebody's file system; nothing is left to be done

@@ -77,7 +77,7 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
     restarts: RestartPolicy = RestartPolicy()
     retries: RetryPolicy | None = None
-    """How often a job of this pool is tried; as in the table ``retries`` of the whole daemon if it is not given."""
+    """How often a job of this pool is tried. The table takes the place of the daemon's own ``retries`` as a whole."""
 
 
 class AudioLimits(_Table, frozen=True, kw_only=True):
@@ -105,7 +105,10 @@ class ResultPolicy(_Table, frozen=True, kw_only=True):
     ttl: PositiveDuration = PositiveDuration(24 * 3600)
     """How long after its end a job is known. Until then nothing takes its result away but a release."""
     max_bytes: PositiveSize = PositiveSize(1 << 30)
-    """Their transcripts in all. When there are more, new jobs are refused until some are released or have expired."""
+    """Their transcripts in all, and the audio of failed jobs that may be tried again. When there are more, new jobs are
+    refused until some are released or have expired."""
+    max_jobs: Annotated[int, Meta(ge=1)] = 100_000
+    """How many at most; the same when there are more."""
 
 
 class ListenConfig(_Table, frozen=True, kw_only=True):
@@ -126,6 +129,9 @@ class AccessConfig(_Table, frozen=True, kw_only=True):
     """Users of the host, by number."""
     gids: list[Annotated[int, Meta(ge=0)]] = []
     """Groups of the host, by number; a user's supplementary groups count."""
+    operators: list[Annotated[int, Meta(ge=0)] | str] = []
+    """Who may stop, drain and recycle, besides root and the daemon's own user: users by number, or public keys of
+    clients on other hosts."""
     allowed_roots: list[str] = msgspec.field(default_factory=lambda: ["/"])
     """Directories beneath which jobs may name their audio by path. The caller must have the right to read the file, in
     any case; empty: no job may name a path."""
@@ -156,7 +162,7 @@ class Config(_Table, frozen=True, kw_only=True):
     listen: ListenConfig = ListenConfig()
     log: LogConfig = LogConfig()
     drain_timeout: Duration = Duration(60)
-    """How long a stop waits for accepted jobs."""
+    """How long a stop waits for jobs that run; without a journal, for all accepted ones."""
 
 
 def load(path: Path | None) -> Config:

@@ -103,6 +103,9 @@ class Control:
                 return snapshot.jobs(self._core, self._ledger, now, question, lambda job: self._sees(peer, job))
             case msg.Pools():
                 return snapshot.pools(self._core, self._config)
+            case _ if not self._access.may_operate(peer):
+                said = "only an operator may command the daemon: root, its own user, or who is in access.operators"
+                return msg.Refused(fault=Fault.of(Code.NOT_ALLOWED, said))
             case _:
                 return self._command(question)
 

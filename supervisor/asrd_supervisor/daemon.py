@@ -1,11 +1,9 @@
 """The daemon: makes the parts, connects them, and runs until the core says leave."""
 
 import asyncio
-import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +13,7 @@ import zmq
 from asrd_protocol import link
 from asrd_protocol import messages as msg
 from asrd_protocol.addresses import Addresses
+from asrd_protocol.codec import MAX_HEADER
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sizing
@@ -28,8 +27,9 @@ from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
 from asrd_supervisor.frontend import Frontend, Rules
+from asrd_supervisor.handover import HandOver
 from asrd_supervisor.launcher import Launcher, LaunchSpec
-from asrd_supervisor.named_files import InputFault, NamedFiles
+from asrd_supervisor.named_files import NamedFiles
 from asrd_supervisor.owner import Owner
 from asrd_supervisor.peers import Access
 from asrd_supervisor.pulse import Pulse
@@ -37,7 +37,6 @@ from asrd_supervisor.records import Ended
 from asrd_supervisor.report.publish import Publisher
 from asrd_supervisor.report.snapshot import job_report
 from asrd_supervisor.sockets import Limits, Parcel, Router
-from asrd_supervisor.sources import Named, Spooled
 from asrd_supervisor.storage import Storage
 from asrd_supervisor.systemd import Notifier
 from asrd_supervisor.timers import Timers
@@ -50,7 +49,7 @@ EXPIRY_S = 30.0
 LOOK_S = 5.0
 """Seconds between two looks whether our sockets are still where clients find them."""
 
-INBOX = 16
+INBOX = 2
 """Messages of one client that libzmq takes before we do: each can have a whole body of audio."""
 
 
@@ -80,13 +79,15 @@ class Daemon:
         self._launcher = Launcher(loop, addresses.workers, specs, post)
         loads = {n: link.Load(p.engine, sizing.settings(p), float(config.audio.max_s)) for n, p in config.pools.items()}
         self._backend = Backend(self._context, loop, addresses.workers, loads, post)
-        access = Access(config.access.uids, config.access.gids)
+        access = Access(config.access.uids, config.access.gids, config.access.operators)
         self._control = Control(
             self._context, loop, addresses.control, core, config, self._ledger, access, post, self._launcher.pid
         )
-        self._files = NamedFiles(config.access.allowed_roots)
-        rules = Rules(config.audio.max_body, config.results.max_bytes)
-        self._frontend = Frontend(loop, core, self._ledger, self._files, access, rules, post)
+        files = NamedFiles(config.access.allowed_roots)
+        self._handover = HandOver(loop, storage.spool, files, self._launcher, self._backend, post)
+        results = config.results
+        rules = Rules(config.audio.max_body, results.max_bytes, results.max_jobs)
+        self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, rules, post)
         self._gate: Gate | None = None
         self._listen(keys)
         self._ledger.relieved = self._frontend.relieve
@@ -108,8 +109,8 @@ class Daemon:
         def on_parcel(parcel: Parcel) -> None:
             self._frontend.on_parcel(router, parcel)
 
-        # Twice what is allowed still comes in and gets an answer; libzmq cuts off what is longer.
-        limits = Limits(2 * self._config.audio.max_body, inbox=INBOX, identify=True)
+        # A little more than what is allowed still comes in and gets an answer; libzmq cuts off what is longer.
+        limits = Limits(self._config.audio.max_body + MAX_HEADER, inbox=INBOX, identify=True)
         router = Router(self._context, self._loop, address, on_parcel, limits, keys)
         return router
 
@@ -124,17 +125,22 @@ class Daemon:
         self._owner.start()
         self._recover()
         try:
-            return await self._gone
+            code = await self._gone
         finally:
             await self._close()
+        return Exit.IO if self._ledger.broken else code
 
     def _recover(self) -> None:
         """Go on with what the last daemon has accepted."""
-        recovered = self._ledger.recover(self._storage.standings)
+        recovered = self._ledger.recover(self._storage.take_standings())
         if recovered:
             _log.info("recovered", jobs=len(recovered))
         for event in recovered:
-            self._owner.post(event)
+            if event.submitted.pool in (None, *self._core.pools):
+                self._owner.post(event)
+            else:  # perhaps a slip of the pen in the configuration: that must not end them
+                lost = {"job": event.submitted.job, "pool": event.submitted.pool}
+                _log.error("a job waits for a pool that is not configured", **lost)
         self._expire()
         self._look()
 
@@ -179,6 +185,8 @@ class Daemon:
         self._looking.cancel()
         self._timers.close()
         self._launcher.close()
+        self._frontend.pause()
+        self._handover.close()
         await self._ledger.close()
         self._frontend.close()
         self._control.close()
@@ -219,38 +227,30 @@ class Daemon:
                 self._backend.stop(seat)
 
     def _send_step(self, step: do.SendStep) -> None:
-        """Hand the audio over as an open file, then say what to do with it."""
-        record = self._ledger.find(step.job)
-        assert record
-        match record.source:
-            case Named() as named:  # somebody else's file system may take its time
-                future = self._loop.run_in_executor(None, self._files.reopen, named)
-                future.add_done_callback(lambda opened: self._hand_over(step, opened.result))
-            case Spooled() as spooled:
-                self._hand_over(step, partial(self._storage.spool.open, spooled))
-
-    def _hand_over(self, step: do.SendStep, opened: Callable[[], int]) -> None:
-        try:
-            fd = opened()
-        except InputFault as error:
-            self._owner.post(ev.StepFaulted(step.seat, step.attempt, error.fault))
-            return
-        except OSError as error:
-            fault = Fault.of(Code.STORAGE_FAILED, f"the stored audio cannot be opened ({error}); submit it again")
-            self._owner.post(ev.StepFaulted(step.seat, step.attempt, fault))
-            return
         if record := self._ledger.find(step.job):
-            self._launcher.hand_over(step.seat, step.attempt, fd)
-            self._backend.run(step.seat, step.attempt, record.submit)
-        os.close(fd)
+            self._handover.send(record, step)
+
+    def _persist_attempt(self, action: do.PersistAttempt) -> None:
+        """The journal in order, and beside it the audio, if that takes its time; the core hears when both are ready."""
+        record = self._ledger.find(action.job)
+        assert record
+        left = 2
+
+        def ready() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._handover.offer(ev.AttemptPersisted(action.seat, action.attempt))
+
+        self._ledger.attempt(action.job, action.attempts, action.deaths, ready)
+        self._handover.prepare(record, action.seat, action.attempt, ready)
 
     def _perform_for_client(self, action: do.Action) -> None:
         match action:
             case do.Persist(job):
                 self._ledger.persist(job)
-            case do.PersistAttempt(job, seat, attempt, attempts, deaths):
-                stored = ev.AttemptPersisted(seat, attempt)
-                self._ledger.attempt(job, attempts, deaths, partial(self._owner.post, stored))
+            case do.PersistAttempt():
+                self._persist_attempt(action)
             case do.PersistWait(job, attempts, deaths):
                 self._ledger.wait(job, attempts, deaths)
             case do.Accept(job, ahead, eta):

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
-import zmq
 
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import Encoding
+from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.peers import Peer
-from asrd_supervisor.records import Ended
+from asrd_supervisor.records import Body, Ended
 from asrd_supervisor.sockets import Router
 
-Body = bytes | zmq.Frame
+MOST = 64
+"""Callers that follow one job."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -55,8 +56,15 @@ class Followers:
         self._of: dict[str, list[Follower]] = {}
 
     def add(self, job: str, follower: Follower) -> None:
-        """One more."""
-        self._of.setdefault(job, []).append(follower)
+        """One more. Of too many the first is told to ask again: it is most likely gone."""
+        followers = self._of.setdefault(job, [])
+        followers.append(follower)
+        if len(followers) > MOST:
+            dropped = followers.pop(0)
+            if dropped.timer:
+                dropped.timer.cancel()
+            fault = Fault.of(Code.OVERLOADED, f"more than {MOST} follow this job; ask again", retry_after=1.0)
+            self._send(dropped.caller, msg.Refused(fault=fault, job=job), None)
 
     def add_for(self, job: str, follower: Follower, timeout: float, give_up: Callable[[], None]) -> None:
         """One more, for so many seconds; ``give_up`` is called when the job has not ended by then."""

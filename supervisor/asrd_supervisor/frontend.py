@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 
 import msgspec
@@ -13,17 +14,20 @@ from asrd_protocol.codec import Codec, Encoding, Unreadable, encode
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.supervisor import Supervisor
-from asrd_supervisor.followers import Body, Caller, Follower, Followers
+from asrd_supervisor.followers import Caller, Follower, Followers
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.named_files import InputFault, NamedFiles
 from asrd_supervisor.peers import Access
-from asrd_supervisor.records import Ended, Record, submitted
+from asrd_supervisor.records import Body, Ended, Record, submitted
 from asrd_supervisor.report.snapshot import pending
 from asrd_supervisor.sockets import Parcel, Router
 from asrd_supervisor.sources import Named
 
 MAX_ASKED = 64 << 20
 """Bytes of the submits themselves, options and all, of jobs that have not ended: these stay in memory."""
+
+MAX_WAITING = 64
+"""Questions that wait until a job is stored, and callers that follow one."""
 
 MAX_STORING = 64 << 20
 """Bytes of audio on their way to the disk; while there are more, clients have to wait."""
@@ -34,6 +38,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     max_body: int
     max_results: int
+    max_ended: int
 
 
 class Frontend:
@@ -45,6 +50,7 @@ class Frontend:
         core: Supervisor,
         ledger: Ledger,
         files: NamedFiles,
+        threads: Executor,
         access: Access,
         rules: Rules,
         post: Callable[[ev.Event], None],
@@ -53,11 +59,13 @@ class Frontend:
         self._core = core
         self._ledger = ledger
         self._files = files
+        self._threads = threads
         self._access = access
         self._rules = rules
         self._post = post
         self._codec: Codec[msg.JobQuestion] = Codec(msg.JobQuestion)
         self._routers: list[Router] = []
+        self._closing = False
         self._followers = Followers(loop, self._send)
 
     def listen(self, routers: Sequence[Router]) -> None:
@@ -112,7 +120,7 @@ class Frontend:
             self._take(caller, submit, body, None)
             return
         identify = partial(self._files.identify, submit.audio.path, caller.peer)
-        future = self._loop.run_in_executor(None, identify)
+        future = self._loop.run_in_executor(self._threads, identify)
         future.add_done_callback(lambda found: self._take_named(caller, submit, found))
 
     @staticmethod
@@ -152,26 +160,45 @@ class Frontend:
         record = self._ledger.begin(caller.peer.owner, submit, body, named, caller.identity.hex())
         size = named.size if named else len(body or b"")
         self._post(submitted(record, size))
+        self._hold_back()
+
+    def pause(self) -> None:
+        """Take no more questions, for good; what was taken is still answered."""
+        self._closing = True
+        for router in self._routers:
+            router.pause()
+
+    def _hold_back(self) -> None:
+        """Clients have to wait while too much of theirs is in memory."""
         if self._ledger.storing > MAX_STORING:
             for router in self._routers:
                 router.pause()
 
     def relieve(self) -> None:
-        """Audio has reached the disk."""
-        if self._ledger.storing <= MAX_STORING // 2:
+        """Audio has left the memory."""
+        if self._ledger.storing <= MAX_STORING // 2 and not self._closing:
             for router in self._routers:
                 router.resume()
 
-    def _no_room(self) -> Fault | None:
+    def _no_disk(self) -> Fault | None:
         if self._ledger.broken:
             return Fault.of(Code.STORAGE_FAILED, "the daemon cannot store jobs any more, and leaves", retry_after=10.0)
-        if self._ledger.asked > MAX_ASKED:
-            said = f"the options of all jobs that wait take {self._ledger.asked} bytes; come back later"
-            return Fault.of(Code.OVERLOADED, said, retry_after=10.0)
         if self._ledger.full:
             said = "the disk of the daemon is full; nothing can be accepted until there is room"
-        elif self._ledger.kept >= self._rules.max_results:
-            said = f"{self._ledger.kept} bytes of results wait to be released (results.max_bytes)"
+            return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
+        return None
+
+    def _no_room(self) -> Fault | None:
+        ledger = self._ledger
+        if fault := self._no_disk():
+            return fault
+        if ledger.asked > MAX_ASKED:
+            said = f"the options of all jobs that wait take {ledger.asked} bytes; come back later"
+            return Fault.of(Code.OVERLOADED, said, retry_after=10.0)
+        if ledger.kept >= self._rules.max_results:
+            said = f"{ledger.kept} bytes of ended jobs wait to be released (results.max_bytes)"
+        elif ledger.known >= self._rules.max_ended:
+            said = f"{ledger.known} ended jobs wait to be released (results.max_jobs)"
         else:
             return None
         return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
@@ -182,8 +209,9 @@ class Frontend:
         """The same submit again is the same job; another one under the same id is a mistake."""
 
         def compared(same: bool | None) -> None:
-            if same is None:  # it could not be stored after all
-                self._take(follower.caller, submit, body, named)
+            if same is None:
+                said = "the first submit of this job could not be stored; submit it again"
+                self._refuse(follower.caller, Fault.of(Code.OVERLOADED, said, retry_after=1.0), record.job)
             elif same and self._visible(follower.caller, record):
                 self._follow_again(record, follower)
             else:
@@ -191,6 +219,7 @@ class Frontend:
                 self._refuse(follower.caller, fault, record.job)
 
         self._ledger.compare(record, submit, body, named, compared)
+        self._hold_back()
 
     def _follow_again(self, record: Record, follower: Follower) -> None:
         if record.report and follower.final:
@@ -209,7 +238,7 @@ class Frontend:
             said = f"there is no job {question.job!r}; it may have been released"
             self._refuse(caller, Fault.of(Code.UNKNOWN_JOB, said), question.job)
             return
-        if record.unsettled:
+        if record.unsettled and len(record.waiting) < MAX_WAITING:
             record.waiting.append(partial(self._ask, caller, question))
             return
         match question:
@@ -232,7 +261,7 @@ class Frontend:
         return caller.peer.trusted or caller.peer.owner == record.owner
 
     def _pending(self, record: Record) -> msg.Pending:
-        return pending(self._core, record.job)
+        return pending(self._core, record)
 
     def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
         follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)
@@ -255,18 +284,22 @@ class Frontend:
     def _retry(self, caller: Caller, record: Record) -> None:
         if record.report is None:
             self._send(caller, self._pending(record))
-        elif fault := self._no_use(record.job, record.report.state):
+        elif fault := self._no_use(record, record.report.state):
             self._refuse(caller, fault, record.job)
         else:
             self._ledger.revive(record.job, partial(self._send, caller, msg.Accepted(job=record.job)))
 
-    def _no_use(self, job: str, state: msg.JobState) -> Fault | None:
-        """Why an ended job cannot be tried again."""
-        if self._core.jobs.closing or self._core.jobs.draining:
-            return Fault.of(Code.DRAINING, "the daemon takes no new jobs now", retry_after=30.0)
+    def _no_use(self, record: Record, state: msg.JobState) -> Fault | None:
+        """Why an ended job cannot be tried again. What is kept of it is no reason: a retry is what frees it."""
         if state in ("completed", "cancelled"):
-            return Fault.of(Code.BAD_MESSAGE, f"the job {job!r} is {state}; only one that failed can be tried again")
-        return None
+            said = f"the job {record.job!r} is {state}; only one that failed can be tried again"
+            return Fault.of(Code.BAD_MESSAGE, said)
+        if record.source is None:
+            said = f"the job {record.job!r} failed by its own fault and its audio is gone; submit it again"
+            return Fault.of(Code.BAD_MESSAGE, said)
+        assert record.report
+        again = ev.JobSubmitted(record.job, record.report.pool, record.report.bytes, record.owner)
+        return self._no_disk() or self._core.jobs.objection(again)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

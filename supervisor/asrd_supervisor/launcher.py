@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from asrd_protocol.exits import Exit
+from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core.events import WorkerExited
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.output import Output
@@ -101,13 +102,20 @@ class Launcher:
         process = self._running[seat] = Process(seat, popen, output, ours)
         self._loop.add_reader(process.pidfd, self._exited, process)
 
-    def hand_over(self, seat: Seat, attempt: int, fd: int) -> None:
-        """Give a worker an open file for an attempt: it needs no right to the file, and no name of it."""
+    def hand_over(self, seat: Seat, attempt: int, fd: int) -> Fault | None:
+        """Give a worker an open file for an attempt: it needs no right to the file, and no name of it.
+
+        None, or why that cannot be done; that the worker is about to be gone is no reason, for its exit will tell.
+        """
         process = self._running.get(seat)
-        if process is None:
-            return
-        with contextlib.suppress(OSError):  # it is about to be gone
-            socket.send_fds(process.door, [attempt.to_bytes(8, "big")], [fd])
+        try:
+            if process:
+                socket.send_fds(process.door, [attempt.to_bytes(8, "big")], [fd])
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+        except OSError as error:
+            return Fault.of(Code.OUT_OF_MEMORY, f"the audio cannot be handed over ({error.strerror})")
+        return None
 
     def kill(self, seat: Seat, *, dump: bool) -> None:
         """End a worker and what it has started; never waits for it."""

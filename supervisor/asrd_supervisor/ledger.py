@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import msgspec
-
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sources
@@ -30,6 +28,7 @@ from asrd_supervisor.records import (
     Record,
     buffer_of,
     fingerprint,
+    keeps_audio,
     pack,
     read_answer,
     read_report,
@@ -39,11 +38,11 @@ from asrd_supervisor.records import (
 from asrd_supervisor.sources import Named, Spooled
 from asrd_supervisor.spool import Spool
 
+JUMP_S = 60.0
+"""Seconds by which wall clock and monotonic clock may part between two looks."""
+
 THREADS = 4
 """For files: a sync of one does not hold up the others."""
-
-KEPT = ("failed", "quarantined")
-"""Ends after which the audio stays until the job is forgotten: somebody may want it tried again."""
 
 
 class Ledger:
@@ -69,6 +68,7 @@ class Ledger:
         self._bodies: dict[str, Body] = {}
         self._files = ThreadPoolExecutor(THREADS, "files")
         self._closing = False
+        self._looked = (time.time(), time.monotonic())
         self.relieved: Callable[[], None] = lambda: None
         """Called whenever audio has left the memory."""
         self.broken = False
@@ -77,8 +77,10 @@ class Ledger:
         """Bytes of audio in memory, on their way to the disk."""
         self.asked = 0
         """Bytes of the submits of all jobs that have not ended."""
+        self.known = 0
+        """Jobs that have ended and are not forgotten."""
         self.kept = 0
-        """Bytes of answers in the journal."""
+        """Bytes of ended jobs: their answers, and the audio of those that may be tried again."""
 
     async def close(self) -> None:
         """Wait for everything that is being stored."""
@@ -137,20 +139,20 @@ class Ledger:
 
         self._files.submit(work)
 
-    def _store_audio(self, record: Record, body: Body | None) -> bytes | OSError:
-        """The digest of the job. May block."""
+    def _store_audio(self, record: Record, body: Body | None) -> bytes | Exception:
+        """The digest of the job, or why there is none: on a thread nobody hears of an exception. May block."""
         try:
             if body is not None:
                 record.source = self._spool.store(record.job, body)
             return fingerprint(record.request, record.source, body)
-        except OSError as error:
+        except Exception as error:
             return error
 
-    def _stored(self, record: Record, outcome: bytes | OSError) -> None:
+    def _stored(self, record: Record, outcome: bytes | Exception) -> None:
         self._release_body(record.job)
         if isinstance(outcome, bytes):
             self._accept(record, outcome)
-        elif outcome.errno in sources.NO_ROOM:
+        elif isinstance(outcome, OSError) and outcome.errno in sources.NO_ROOM:
             said = f"the daemon has no room for this audio ({outcome.strerror})"
             self._post(ev.JobUnstored(record.job, Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)))
         else:
@@ -189,6 +191,13 @@ class Ledger:
         """Whether a submit is the one that made this job; ``done`` is told when both are known: None, when there is no
         such job any more."""
         request = request_of(submit)
+        size = len(body or b"")
+        self.storing += size  # it is in memory as well, until its digest is known
+
+        def known(digest: bytes) -> None:
+            self.storing -= size
+            self.relieved()
+            tell(digest)
 
         def tell(digest: bytes) -> None:
             if self._records.get(record.job) is not record:
@@ -199,8 +208,11 @@ class Ledger:
                 record.waiting.append(partial(tell, digest))
 
         def work() -> None:
-            digest = fingerprint(request, named, body)
-            self._loop.call_soon_threadsafe(tell, digest)
+            digest = b"unknown"
+            try:
+                digest = fingerprint(request, named, body)
+            finally:
+                self._loop.call_soon_threadsafe(known, digest)
 
         self._files.submit(work)
 
@@ -237,13 +249,18 @@ class Ledger:
         self._writer.write(entries.End(record.job, report.state, answer, pack(report), time.time()), done)
 
     def _note_end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
-        record.report, record.ended_at, record.size = report, ended_at, size
+        record.report, record.ended_at = report, ended_at
         self.asked -= len(record.request)
         record.request, record.segments = b"", []
+        if isinstance(record.source, Spooled):
+            if keeps_audio(report):
+                size += record.source.size
+            else:
+                self._drop(record.source)
+                record.source = None
+        record.size = size
+        self.known += 1
         self.kept += size
-        if report.state not in KEPT and isinstance(record.source, Spooled):
-            self._drop(record.source)
-            record.source = None
 
     def answer(self, job: str, tell: Callable[[Ended], None]) -> None:
         """Read the end of a job that has ended."""
@@ -260,6 +277,7 @@ class Ledger:
     def forget(self, job: str, done: Callable[[], None]) -> None:
         """Forget a job that has ended."""
         record = self._records.pop(job)
+        self.known -= 1
         self.kept -= record.size
 
         def forgotten(_: Result) -> None:
@@ -272,6 +290,7 @@ class Ledger:
     def revive(self, job: str, done: Callable[[], None]) -> None:
         """Let a job that has failed wait again, with all its attempts; ``JobRecovered`` follows."""
         record = self._records[job]
+        self.known -= 1
         self.kept -= record.size
         record.report, record.size, record.attempt = None, 0, 0
 
@@ -304,26 +323,35 @@ class Ledger:
         self._records[entry.job] = record
         self.asked += len(record.request)
         if standing.state in entries.ENDED:
-            self._note_end(record, read_report(standing.report), standing.ended_at, standing.size)
+            report = read_report(standing.report)
+            if not keeps_audio(report):
+                record.source = None
+            self._note_end(record, report, min(standing.ended_at, time.time()), standing.size)
             return None
         left = None
         if (deadline := record.submit.deadline) is not None:
-            left = max(0.0, deadline - (time.time() - entry.accepted_at))
+            left = min(deadline, max(0.0, deadline - (time.time() - entry.accepted_at)))
         return ev.JobRecovered(submitted_again(record, left), standing.attempts, standing.deaths, standing.interrupted)
 
-    def reports(self) -> Iterator[msg.JobReport]:
-        """The jobs that have ended, the newest first, with their present age."""
-        now = time.time()
-        for record in reversed(self._records.values()):
-            if record.report:
-                yield msgspec.structs.replace(record.report, age_s=round(max(0.0, now - record.accepted_at), 3))
+    def ended(self) -> Iterator[Record]:
+        """The jobs that have ended, the newest first."""
+        return (record for record in reversed(self._records.values()) if record.report)
 
     def expire(self, ttl: float) -> None:
         """Forget the jobs that ended so many seconds ago."""
+        self._mind_the_clock()
         horizon = time.time() - ttl
         late = [r.job for r in self._records.values() if r.report and r.ended_at < horizon]
         for job in late:
             self.forget(job, lambda: None)
+
+    def _mind_the_clock(self) -> None:
+        """A wall clock that is set forward makes nobody older."""
+        before, self._looked = self._looked, (time.time(), time.monotonic())
+        jump = (self._looked[0] - before[0]) - (self._looked[1] - before[1])
+        if abs(jump) > JUMP_S:
+            for record in self.ended():
+                record.ended_at += jump
 
     def _drop(self, source: Spooled) -> None:
         if self._closing or source.size <= self._at_once:

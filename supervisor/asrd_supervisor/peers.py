@@ -1,6 +1,5 @@
 """Who is at the other end of a socket, as the kernel says, and what that user may do."""
 
-import grp
 import os
 import pwd
 import time
@@ -34,11 +33,11 @@ class Peer(msgspec.Struct, frozen=True):
         return self.uid in (0, os.geteuid())
 
     @classmethod
-    def parse(cls, address: str, key: str = "") -> "Peer":
-        """From ZeroMQ's ``Peer-Address``: ``NAME:UID:GID:PID`` on a unix socket, an address otherwise."""
+    def parse(cls, address: str) -> "Peer":
+        """From ZeroMQ's ``Peer-Address`` on a unix socket: ``NAME:UID:GID:PID``."""
         words = address.split(":")
-        if key or len(words) != 4 or not all(word.isdecimal() for word in words[1:]):
-            return cls(key=key)
+        if len(words) != 4 or not all(word.isdecimal() for word in words[1:]):
+            return cls()
         uid, gid, pid = (int(word) for word in words[1:])
         return cls(uid, gid, pid)
 
@@ -46,19 +45,26 @@ class Peer(msgspec.Struct, frozen=True):
 class Access:
     """Which users may use the sockets at all."""
 
-    def __init__(self, uids: Collection[int], gids: Collection[int]) -> None:
+    def __init__(self, uids: Collection[int], gids: Collection[int], operators: Collection[int | str] = ()) -> None:
         self._uids = frozenset(uids)
+        self._operators = frozenset(operators)
         self._gids = frozenset(gids)
         self._groups = Groups()
 
     def objection(self, peer: Peer) -> Fault | None:
         """None when the peer may ask."""
+        if peer.uid is None and not peer.key:
+            return Fault.of(Code.NOT_ALLOWED, "nobody knows who this peer is")
         if not self._uids and not self._gids:
             return None
         if peer.trusted or peer.key or peer.uid in self._uids or (self._gids & self._groups.of(peer)):
             return None
         who = "this peer" if peer.uid is None else f"the user {peer.uid}"
         return Fault.of(Code.NOT_ALLOWED, f"{who} is not in access.uids or access.gids of this daemon")
+
+    def may_operate(self, peer: Peer) -> bool:
+        """Whether the peer may stop, drain and recycle, which concerns the jobs of all others."""
+        return peer.trusted or (peer.key or peer.uid) in self._operators
 
 
 class Groups:
@@ -83,4 +89,4 @@ def _groups_of(uid: int) -> frozenset[int]:
         user = pwd.getpwuid(uid)
     except KeyError:
         return frozenset()
-    return frozenset({user.pw_gid, *(g.gr_gid for g in grp.getgrall() if user.pw_name in g.gr_mem)})
+    return frozenset(os.getgrouplist(user.pw_name, user.pw_gid))

@@ -1,11 +1,13 @@
 """One job as the ledger knows it: what was asked, where its audio is, what became of it."""
 
+import time
 from collections.abc import Callable
 
 import msgspec
 import zmq
 
 from asrd_protocol import messages as msg
+from asrd_protocol.faults import BLAME, Blame
 from asrd_supervisor import sources
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.sources import Source
@@ -17,6 +19,14 @@ read_report = msgspec.msgpack.Decoder(msg.JobReport).decode
 read_answer = msgspec.msgpack.Decoder(msg.Completed | msg.Failed).decode
 
 Body = bytes | zmq.Frame
+
+
+def keeps_audio(report: msg.JobReport) -> bool:
+    """Whether somebody may want an ended job tried again: not when it is the caller's own fault."""
+    if report.state == "quarantined":
+        return True
+    blames = {str(code): blame for code, blame in BLAME.items()}  # another release may have known other codes
+    return report.state == "failed" and blames.get(report.code) is not Blame.CALLER
 
 
 class Record(msgspec.Struct):
@@ -57,6 +67,11 @@ class Record(msgspec.Struct):
         waiting, self.waiting = self.waiting, []
         for callback in waiting:
             callback()
+
+    def aged(self) -> msg.JobReport:
+        """Its line in a list, with its present age."""
+        assert self.report
+        return msgspec.structs.replace(self.report, age_s=round(max(0.0, time.time() - self.accepted_at), 3))
 
     def so_far(self) -> bytes:
         """The segments of the attempt that runs, as a JSON array."""

@@ -77,6 +77,7 @@ class Router:
         self._loop = loop
         self._on_parcel = on_parcel
         self._limits = limits
+        self._keyed = keys is not None
         self._again = False
         self._paused = False
         self._unread: dict[bytes, list[tuple[zmq.MessageTracker, int]]] = {}
@@ -123,6 +124,8 @@ class Router:
 
     def send(self, identity: bytes, frames: Sequence["bytes | zmq.Frame"], *, delimiter: bool = False) -> bool:
         """Send one message; False when the peer is gone or does not read."""
+        if self._socket.closed:
+            return False
         send = self._socket.send
         *rest, last = [b"", *frames] if delimiter else frames
         large = len(last) >= ZERO_COPY
@@ -178,7 +181,7 @@ class Router:
         """Identity and header are small and copied; the body is taken as it lies in libzmq's memory."""
         socket = self._socket
         first = socket.recv(_NOBLOCK, copy=False)
-        peer = _peer_of(first) if self._limits.identify else _NOBODY
+        peer = _peer_of(first, keyed=self._keyed) if self._limits.identify else _NOBODY
         header = self._next()
         delimiter = header == b"" and self._more()
         if delimiter:
@@ -197,13 +200,12 @@ class Router:
         return bool(self._socket.getsockopt(_RCVMORE))
 
 
-def _peer_of(frame: zmq.Frame) -> Peer:
-    """libzmq notes on every message where it comes from: on a unix socket, what the kernel says of the peer."""
+def _peer_of(frame: zmq.Frame, *, keyed: bool) -> Peer:
+    """libzmq notes on every message where it comes from: on a unix socket, what the kernel says of the peer.
+
+    A peer may put any property into its greeting, so a key counts only where the authenticator has seen it.
+    """
     try:
-        address = str(frame.get("Peer-Address"))
+        return Peer(key=str(frame.get("User-Id"))) if keyed else Peer.parse(str(frame.get("Peer-Address")))
     except zmq.ZMQError:
         return _NOBODY
-    try:
-        return Peer.parse(address, str(frame.get("User-Id")))
-    except zmq.ZMQError:  # no key was shown
-        return Peer.parse(address)

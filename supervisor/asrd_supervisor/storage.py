@@ -34,13 +34,18 @@ class Storage:
             spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._ballast = Ballast(directory / "ballast" if durable else None, config.ballast)
             try:
-                self._store, self.standings = _opened(journal, config, accept_empty=accept_empty)
+                self._store, self._standings = _opened(journal, config, accept_empty=accept_empty)
             except NoRoom:
                 self._ballast.free()
-                self._store, self.standings = _opened(journal, config, accept_empty=accept_empty)
+                self._store, self._standings = _opened(journal, config, accept_empty=accept_empty)
             self.spool = Spool(spool, sync=config.durability == "full")
         except OSError as error:
             raise JournalError(f"cannot use the directory {spool.parent}: {error.strerror}") from None
+
+    def take_standings(self) -> list[Standing]:
+        """What the journal held when it was opened; a second time nothing, for it is large."""
+        standings, self._standings = self._standings, []
+        return standings
 
     def ledger(
         self, loop: asyncio.AbstractEventLoop, post: Callable[[Event], None], broken: Callable[[Exception], None]

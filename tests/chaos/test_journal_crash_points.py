@@ -17,7 +17,7 @@ from asrd_supervisor import sources
 from asrd_supervisor.config import JournalConfig
 from asrd_supervisor.core.policy import Size
 from asrd_supervisor.journal import entries
-from asrd_supervisor.ledger import KEPT
+from asrd_supervisor.records import keeps_audio, read_report
 from asrd_supervisor.sources import Spooled
 from asrd_supervisor.spool import digest_of
 from asrd_supervisor.storage import Storage
@@ -68,7 +68,7 @@ class Found:
 
     def __init__(self, directory: Path) -> None:
         storage = Storage(directory, directory / "volatile", JournalConfig(ballast=Size(0)), accept_empty=False)
-        self.standings = {standing.entry.job: standing for standing in storage.standings}
+        self.standings = {standing.entry.job: standing for standing in storage.take_standings()}
         self.audio = {job: _audio(storage, standing) for job, standing in self.standings.items()}
         asyncio.run(self._ask(storage))
         self.files = {path.name for path in (directory / "spool").iterdir()}
@@ -80,7 +80,7 @@ class Found:
     async def _ask(self, storage: Storage) -> None:
         loop = asyncio.get_running_loop()
         ledger = storage.ledger(loop, lambda event: None, lambda error: pytest.fail(f"broken: {error}"))
-        ledger.recover(storage.standings)
+        ledger.recover(list(self.standings.values()))
         self.answers: dict[str, msg.Completed | msg.Failed | None] = {}
         self.bodies: dict[str, bytes | None] = {}
         asked = [asyncio.ensure_future(self._answer(ledger.answer, job)) for job in PLANS]
@@ -97,7 +97,8 @@ class Found:
 def _audio(storage: Storage, standing: entries.Standing) -> bytes | None:
     """The audio of a job that somebody may want to run; the spool must have it."""
     source = sources.decode(standing.entry.source)
-    if not isinstance(source, Spooled) or (standing.state in entries.ENDED and standing.state not in KEPT):
+    ended = standing.state in entries.ENDED
+    if not isinstance(source, Spooled) or (ended and not keeps_audio(read_report(standing.report))):
         return None
     with os.fdopen(storage.spool.open(source), "rb") as file:
         return file.read()
@@ -254,7 +255,7 @@ def test_a_log_that_is_cut_anywhere_keeps_what_was_synced_before(log_of: tuple[P
 def check_log(directory: Path, said: list[list[str]]) -> None:
     """The promises that the journal alone keeps."""
     storage = Storage(directory, directory / "volatile", JournalConfig(ballast=Size(0)), accept_empty=False)
-    there = {standing.entry.job: standing for standing in storage.standings}
+    there = {standing.entry.job: standing for standing in storage.take_standings()}
     asyncio.run(_closed(storage))
     for job in PLANS:
         steps = _steps(said, "done", job)

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import pytest
 import zmq
 
 from support.daemon import Daemon, running
+from support.fuzz import connected
 from support.invariants import MIB, Books, House, holding, stopped, tell
 from support.stage import ONE, PATIENT, TWO, UNHURRIED, staged
 from support.wait import eventually
@@ -332,6 +334,42 @@ def test_row_54_a_user_who_is_not_on_the_list_is_refused_everything() -> None:
         assert len(told) == 14
         assert daemon.ask("jobs")["jobs"] == [] and daemon.ask("health")["status"] == "ready"
         assert daemon.wire().play(ONE)[0]["type"] == "completed", "root is not a stranger"
+
+
+@root
+def test_row_54_a_user_may_ask_and_not_command() -> None:
+    with running("--engine", "scripted", "--workers", "1") as daemon:
+        _let_in(daemon.ready())
+        commands = [{"type": kind} for kind in ("recycle", "drain", "stop")]
+        told = _stranger(daemon, "control.sock", {"type": "health"}, *commands)
+        assert [answer["type"] for answer in told] == ["health_report"] + ["refused"] * 3
+        assert {answer["fault"]["code"] for answer in told[1:]} == {"not_allowed"}
+        assert daemon.ask("health")["status"] == "ready"
+
+
+def test_row_54_a_key_that_is_only_claimed_counts_for_nothing() -> None:
+    """On a unix socket a peer may write any property into its greeting, a user's key among them."""
+    with running("--engine", "scripted", "--workers", "1") as daemon:
+        daemon.ready().wire().play(ONE, job="ours")
+        line = connected(daemon.directory / "jobs.sock")
+        line.settimeout(10)
+        line.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48))
+        while len(line.recv(64, socket.MSG_PEEK)) < 64:
+            pass
+        line.recv(64)
+        ready = b"\x05READY" + _property(b"Socket-Type", b"DEALER") + _property(b"Identity", b"")
+        ready += _property(b"User-Id", b"somebody-elses-key")
+        line.sendall(bytes([4, len(ready)]) + ready)
+        line.recv(1_000)
+        question = b'{"v":1,"type":"fetch","job":"ours"}'
+        line.sendall(bytes([0, len(question)]) + question)
+        answer = line.recv(10_000)
+        line.close()
+        assert b"completed" in answer, "it is this user, and not the key, whose job it is"
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes([len(name)]) + name + struct.pack(">I", len(value)) + value
 
 
 @root

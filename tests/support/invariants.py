@@ -27,9 +27,6 @@ WINDOW = 200
 LISTED = 10_000
 """The most jobs that one list can have."""
 
-KEPT = ("failed", "quarantined")
-"""Ends after which the audio stays."""
-
 
 class End(NamedTuple):
     """All of an end that must never change."""

@@ -88,7 +88,7 @@ class Life:
             directory, directory / "volatile", JournalConfig(ballast=Size(8192)), accept_empty=False
         )
         self._ledger = self._storage.ledger(self._loop, self._post, self._on_broken)
-        self._ledger.recover(self._storage.standings)
+        self._ledger.recover(self._storage.take_standings())
         self._queue: Iterator[str] = iter(())
 
     async def one_by_one(self) -> None:

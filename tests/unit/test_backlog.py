@@ -211,3 +211,21 @@ def test_nothing_is_lost_and_nothing_comes_twice_and_each_client_has_its_order(m
         assert sorted(one.job for one in backlog) == left
         assert len(backlog) == len(left)
         assert backlog.work == pytest.approx(sum(costs[job] for job in left))
+
+
+def test_a_stream_of_new_clients_keeps_no_old_one_waiting(desk: Desk) -> None:
+    desk.push("batch", times=10)
+    turns = Counter[bool]()
+    for number in range(60):
+        desk.push(f"passing-{number}")
+        turns[desk.take().client == "batch"] += 1
+    assert turns[True] >= 8, "about half of the turns, until it has none left"
+
+
+def test_clients_that_come_once_leave_nothing_behind(desk: Desk) -> None:
+    for number in range(1_000):
+        desk.push(f"passing-{number}")
+        desk.take()
+    lane = desk.backlog._lanes["normal"]
+    assert not lane.flows and len(lane.ended) <= 1
+    assert desk.backlog.work == 0.0

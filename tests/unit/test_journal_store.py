@@ -159,6 +159,13 @@ def test_the_first_end_counts(opened: Callable[[], Store]) -> None:
     assert (standing.state, standing.size) == ("completed", len(b"headerfirst"))
 
 
+@pytest.mark.parametrize("late", [Attempt("a", 2, 0), Wait("a", 2, 0)])
+def test_what_comes_late_does_not_wake_an_ended_job(opened: Callable[[], Store], late: Attempt | Wait) -> None:
+    opened().apply([Accept(_entry("a")), Attempt("a", 1, 0), _end("a"), late])
+    (standing,) = opened().recover()
+    assert (standing.state, standing.attempts) == ("completed", 1)
+
+
 def test_all_of_a_transaction_is_done_or_nothing(opened: Callable[[], Store]) -> None:
     store = opened()
     store.apply([Accept(_entry("a"))])

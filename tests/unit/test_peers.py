@@ -36,10 +36,15 @@ def test_an_address_is_read(address: str, expected: Peer) -> None:
     assert Peer.parse(address) == expected
 
 
-def test_whoever_shows_a_key_is_known_by_it_alone() -> None:
-    """Else a remote caller with an odd address would be a user of this host."""
-    assert Peer.parse(":0:0:1", "a-key") == Peer(key="a-key")
-    assert Peer.parse("10.0.0.1", "a-key").owner == "key:a-key"
+def test_whoever_has_shown_a_key_is_known_by_it() -> None:
+    assert Peer(key="a-key").owner == "key:a-key"
+    assert not Peer(key="a-key").trusted
+
+
+def test_nobody_may() -> None:
+    for access in (Access([], []), Access([OTHER], [])):
+        fault = access.objection(Peer())
+        assert fault and fault.code == "not_allowed"
 
 
 def test_owners_are_told_apart() -> None:
@@ -77,7 +82,7 @@ def _may(access: Access, peer: Peer) -> bool:
 
 
 def test_without_a_list_everybody_may() -> None:
-    assert all(_may(Access([], []), peer) for peer in (Peer(OTHER, OTHER), Peer(0, 0), Peer(), Peer(key="k")))
+    assert all(_may(Access([], []), peer) for peer in (Peer(OTHER, OTHER), Peer(0, 0), Peer(key="k")))
 
 
 def test_with_a_list_only_those_on_it_and_the_trusted_may() -> None:

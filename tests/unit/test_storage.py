@@ -48,7 +48,7 @@ class Bench:
         self.storage = Storage(directory, self.volatile, config, accept_empty=False)
         loop = cast(asyncio.AbstractEventLoop, self.turning.loop)
         self.ledger = self.storage.ledger(loop, self.events.append, self.broken.append)
-        self.recovered = self.ledger.recover(self.storage.standings)
+        self.recovered = self.ledger.recover(self.storage.take_standings())
         self.closed = False
 
     def close(self) -> None:
@@ -303,8 +303,8 @@ def test_the_list_is_newest_first_also_after_a_restart(reopened: Callable[[], Be
         bench.submit(job)
     for job in ("c", "a"):
         bench.settle(job)
-    assert [report.job for report in bench.ledger.reports()] == ["c", "a"]
-    assert [report.job for report in reopened().ledger.reports()] == ["c", "a"]
+    assert [report.job for report in bench.ledger.ended()] == ["c", "a"]
+    assert [report.job for report in reopened().ledger.ended()] == ["c", "a"]
 
 
 def test_an_end_that_is_stored_while_the_daemon_closes_is_told(reopened: Callable[[], Bench]) -> None:
@@ -407,7 +407,7 @@ def test_a_job_that_is_not_what_was_written_is_damage_too(state: Path, reopened:
     with pytest.raises(Damaged, match="checksum"):
         Storage(state, state / "volatile", SMALL, accept_empty=False)
     storage = Storage(state, state / "volatile", SMALL, accept_empty=True)
-    assert storage.standings == []
+    assert storage.take_standings() == []
     storage._store.close()
 
 

@@ -62,7 +62,7 @@ class Operations:
         return await self._control(m.Drain(resume=resume), m.Done)
 
     async def stop(self, now: bool = False) -> m.Done:
-        """Ends the daemon, after its accepted jobs or at once."""
+        """Ends the daemon, after the jobs that run or at once; what waits is kept, if it has a journal."""
         return await self._control(m.Stop(now=now), m.Done)
 
     async def _control(self, question: Question, kind: type[A]) -> A:

@@ -1,10 +1,11 @@
 """The steps of one pool that wait for a worker: lanes by priority, fair between clients, measured in seconds of work.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996) on two levels. A flow is what one client has in one lane; it has a
-tag, which grows by the predicted seconds of each step that is taken from it, and the flow with the smallest tag is
-next. Lanes do the same among each other with weights, so that a low one is slow but never starves. A flow that was
-empty starts where its lane is now, or where it has ended itself, whichever is later: nobody saves up for later, and
-nobody comes first again and again by having one step at a time.
+Fair queueing on two levels, in the manner of start-time fair queueing (Goyal, Vin and Cheng, 1996). A flow is what one
+client has in one lane; it has a tag, which grows by the predicted seconds of each step that is taken from it, and the
+flow with the smallest tag is next. Lanes do the same among each other with weights, so that a low one is slow but never
+starves. A flow that was empty starts at its lane's clock, or where it has ended itself, whichever is later. The clock
+runs as in generalized processor sharing, by what each of the clients present has got on average: nobody saves up for
+later, and neither a client with one step at a time nor a stream of new ones can keep an old one waiting for ever.
 
 A step that comes back from a worker has had its turn and paid for it, so it goes in front of all.
 """
@@ -19,6 +20,9 @@ WEIGHTS = {"high": 16.0, "normal": 4.0, "low": 1.0}
 
 LEAST = 1e-3
 """Seconds that any step costs at least, so that turns change even among steps that take no time."""
+
+MANY = 64
+"""Clients of a lane up to which the work ahead of a step is added up; beyond, it is estimated."""
 
 Key = tuple[str, int]
 
@@ -44,11 +48,12 @@ class _Flow:
             return self.queued
         return max(0.0, self.steps[key][2] - self.taken)
 
-    def pop(self, key: Key) -> None:
+    def pop(self, key: Key) -> float:
         first = next(iter(self.steps)) == key
         _, cost, _ = self.steps.pop(key)
         self.queued -= cost
         self.taken += cost if first else 0.0
+        return cost
 
 
 class _Lane:
@@ -59,6 +64,7 @@ class _Lane:
         self.tag = 0.0
         self.clock = 0.0
         self.flows: dict[str, _Flow] = {}
+        self.queued = 0.0
         self.ended: dict[str, float] = {}
         """Tags of flows that are empty, as far as the clock has not passed them."""
 
@@ -69,13 +75,12 @@ class _Lane:
 
     def leave(self, client: str) -> None:
         flow = self.flows.pop(client)
+        if not self.flows:  # everybody has got what there was: the next ones are all alike
+            self.clock = max(self.clock, flow.tag, *self.ended.values())
+            self.queued = 0.0  # sums of floats drift
         self.ended = {name: tag for name, tag in self.ended.items() if tag > self.clock}
         if flow.tag > self.clock:
             self.ended[client] = flow.tag
-
-    @property
-    def queued(self) -> float:
-        return sum(flow.queued for flow in self.flows.values())
 
 
 class Backlog:
@@ -113,7 +118,9 @@ class Backlog:
         lane = self._lanes[step.lane]
         if not lane.flows:
             lane.tag = max(lane.tag, self._clock)
-        lane.enter(step.client).push(key, step, max(cost, LEAST))
+        cost = max(cost, LEAST)
+        lane.enter(step.client).push(key, step, cost)
+        lane.queued += cost
         self._places[key] = (lane, step.client)
 
     def candidates(self) -> Iterator[StepRef]:
@@ -132,8 +139,9 @@ class Backlog:
             return
         lane, client = self._places[key]
         flow = lane.flows[client]
-        self._clock, lane.clock = lane.tag, flow.tag
         cost = flow.steps[key][1]
+        self._clock = lane.tag
+        lane.clock = max(flow.tag, lane.clock + cost / len(lane.flows))
         flow.tag += cost
         lane.tag += cost / lane.weight
         self._drop(key)
@@ -158,7 +166,7 @@ class Backlog:
     def _drop(self, key: Key) -> None:
         lane, client = self._places.pop(key)
         flow = lane.flows[client]
-        flow.pop(key)
+        lane.queued = max(0.0, lane.queued - flow.pop(key))
         if not flow.steps:
             lane.leave(client)
 
@@ -169,7 +177,10 @@ class Backlog:
         lane = self._lanes[step.lane]
         flow = lane.flows.get(step.client)
         own = flow.before((step.job, step.index)) if flow else 0.0
-        rivals = sum(min(other.queued, own + cost) for other in lane.flows.values() if other is not flow)
+        if len(lane.flows) <= MANY:
+            rivals = sum(min(other.queued, own + cost) for other in lane.flows.values() if other is not flow)
+        else:  # this is asked for each job that comes
+            rivals = min(lane.queued - (flow.queued if flow else 0.0), (len(lane.flows) - 1) * (own + cost))
         reach = (own + cost + rivals) / lane.weight
         others = sum(min(one.queued, reach * one.weight) for one in self._lanes.values() if one is not lane)
         return own + rivals + others + sum(cost for _, cost in self._again.values())

@@ -102,7 +102,7 @@ class Jobs:
     # --- admission ----------------------------------------------------------------------------------------------------
 
     def _submitted(self, now: float, event: ev.JobSubmitted) -> Out:
-        if fault := self._objection(event):
+        if fault := self.objection(event):
             self.refused[fault.code] += 1
             return [do.Refuse(event.job, fault)]
         self._remember(self._job(now, event))
@@ -114,7 +114,8 @@ class Jobs:
         retries = asked_for(pool.policy.retries, event.retries)
         return Job(event.job, name, event, now, Step(0, name), retries, pool.pace.length(event.size, event.audio_s))
 
-    def _objection(self, event: ev.JobSubmitted) -> Fault | None:
+    def objection(self, event: ev.JobSubmitted) -> Fault | None:
+        """None when a job would be taken now, else why not. Changes nothing."""
         name = event.pool or self._default
         if event.job in self.active:
             return Fault.of(Code.ID_CONFLICT, f"there is another job with the id {event.job!r}")
@@ -128,7 +129,7 @@ class Jobs:
             return pool.unavailable_fault()
         waiting = self.count(JobState.STORING, JobState.QUEUED, JobState.WAITING)
         length = pool.pace.length(event.size, event.audio_s)
-        return self._quotas.objection(waiting, event.owner, event.size, length, pool.room_in())
+        return self._quotas.objection(waiting, event.owner, event.size, length, pool.room_in)
 
     def _no_pool(self, name: str) -> Fault:
         known = sorted(self._pools)
@@ -206,8 +207,8 @@ class Jobs:
 
     def _again(self, job: Job, fault: Fault | None, seat: str, why: str) -> Out:
         """Try the step again on another worker, unless there is a fault that says why not."""
-        if job.ending or fault:
-            return self._fail(job, job.ending or fault)  # type: ignore[arg-type]
+        if verdict := job.ending or fault:
+            return self._fail(job, verdict)
         job.step.avoid = seat
         self.retried += 1
         delay = delay_before(job.step.attempts + 1, job.retries, self._rng)

@@ -36,6 +36,8 @@ class Step(msgspec.Struct):
     avoid: str = ""
     done: float = 0.0
     duration: float = 0.0
+    evidence: list[dict[str, Any]] = []
+    """Of the workers that died of it since this daemon started."""
 
 
 class Job(msgspec.Struct):
@@ -80,8 +82,10 @@ class Job(msgspec.Struct):
 def after_loss(step: Step, lost: Lost, policy: RetryPolicy) -> Fault | None:
     """None when the step shall be tried again after its worker died, else why not."""
     step.deaths += 1
-    evidence: dict[str, Any] = {"seat": str(lost.seat), "death": lost.how, "log_tail": list(lost.log_tail)}
-    evidence |= {"deaths": step.deaths, "attempts": step.attempts, "done_s": step.done, "duration_s": step.duration}
+    last: dict[str, Any] = {"seat": str(lost.seat), "death": lost.how, "log_tail": list(lost.log_tail)}
+    last |= {"done_s": step.done, "duration_s": step.duration}
+    evidence = {**last, "deaths": step.deaths, "attempts": step.attempts, "earlier": list(step.evidence)}
+    step.evidence.append(last)
     if step.deaths >= policy.deaths:
         return Fault.of(
             Code.POISON,

@@ -1,6 +1,7 @@
 """How much of the queue is taken, in all and by each user of the host, and whether one more job fits."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import msgspec
 
@@ -55,8 +56,10 @@ class Quotas:
             return Fault.of(Code.AUDIO_TOO_LONG, said)
         return None
 
-    def objection(self, waiting: int, owner: str, size: int, audio_s: float, wait: float) -> Fault | None:
-        """None when a job of a user fits in, else which limit it meets; ``wait`` seconds are worth waiting."""
+    def objection(
+        self, waiting: int, owner: str, size: int, audio_s: float, room_in: Callable[[], float]
+    ) -> Fault | None:
+        """None when a job of a user fits in, else which limit it meets; ``room_in`` tells for how long to wait."""
         policy, taken = self._policy, self._all
         if fault := self._too_large(size, audio_s):
             return fault
@@ -65,6 +68,7 @@ class Quotas:
             or taken.size + size > policy.max_bytes
             or (policy.max_audio_s and taken.audio_s + audio_s > policy.max_audio_s)
         ):
+            wait = room_in()
             said = f"the queue is full ({waiting} jobs wait, {taken.size} bytes of audio are held)"
             return Fault.of(Code.OVERLOADED, f"{said}; come back in {wait:g} s", retry_after=wait)
         quota, own = policy.per_user, self._users.get(owner, Share())
@@ -79,5 +83,6 @@ class Quotas:
         ]
         if not over:
             return None
+        wait = room_in()
         said = f"the user {owner} has {own.jobs} jobs here; one more is over queue.per_user.{over[0]}"
         return Fault.of(Code.QUOTA, f"{said}; come back in {wait:g} s", retry_after=wait)

@@ -5,6 +5,9 @@ import errno
 import os
 from pathlib import Path
 
+MARGIN = 1.25
+"""Times the ballast that has to be free before it is laid down again, or the next job would fill the disk."""
+
 
 class Ballast:
     """The file is there, in full size, or it is not there."""
@@ -27,6 +30,9 @@ class Ballast:
         """
         if self._path is None or self._whole():
             return True
+        room = os.statvfs(self._path.parent)
+        if room.f_bavail * room.f_frsize < self._size * MARGIN:
+            return False
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, self._size)

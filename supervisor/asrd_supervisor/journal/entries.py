@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def checksum(self) -> int:
-        """CRC-32 of all that is above: a flipped bit must not become another job."""
+        """CRC-32 of all but the time: a flipped bit must not become another job."""
         head = f"{self.job}\0{self.owner}\0".encode()
         return zlib.crc32(self.digest, zlib.crc32(self.source, zlib.crc32(self.request, zlib.crc32(head))))
 

@@ -22,6 +22,7 @@ from asrd_supervisor.journal.entries import (
     Renew,
     Result,
     Standing,
+    State,
     Wait,
 )
 from asrd_supervisor.journal.opening import Durability, connected, refusal, standings
@@ -92,13 +93,11 @@ class Store:
                     (e.job, e.owner, e.request, e.source, e.digest, e.accepted_at, e.checksum),
                 )
             case Attempt(job, attempts, deaths):
-                run(
-                    "UPDATE jobs SET state = 'running', attempts = ?, deaths = ? WHERE job = ?", (attempts, deaths, job)
-                )
+                self._put(job, "running", attempts, deaths)
             case End():
                 self._end(operation)
             case Wait(job, attempts, deaths):
-                run("UPDATE jobs SET state = 'queued', attempts = ?, deaths = ? WHERE job = ?", (attempts, deaths, job))
+                self._put(job, "queued", attempts, deaths)
             case Renew(job, accepted_at):
                 run(
                     "UPDATE jobs SET state = 'queued', attempts = 0, deaths = 0, interrupted = 0, ended_at = 0, "
@@ -108,6 +107,13 @@ class Store:
                 run("DELETE FROM answers WHERE job = ?", (job,))
             case Forget(job):
                 run("DELETE FROM jobs WHERE job = ?", (job,))
+
+    def _put(self, job: str, state: State, attempts: int, deaths: int) -> None:
+        """A job that has ended stays so, whatever comes late."""
+        self._db.execute(
+            "UPDATE jobs SET state = ?, attempts = ?, deaths = ? WHERE job = ? AND ended_at = 0",
+            (state, attempts, deaths, job),
+        )
 
     def _end(self, end: End) -> None:
         answer = end.answer

@@ -191,8 +191,10 @@ class Writer:
     def _insist(self, operations: Sequence[Operation]) -> list[Result]:
         while True:
             try:
+                self._began = time.monotonic()
                 return self._store.apply(operations) if operations else []
             except DiskFull:
+                self._began = 0.0  # a full disk is no disk that hangs
                 self._ballast.free()
                 if self._closing.wait(PAUSE):
                     raise OSError("the disk is full, and the last results could not be written") from None

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 
 from asrd_protocol import messages as msg
@@ -17,6 +17,10 @@ from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Supervisor, pool_status
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.probes.proc import rss_bytes
+from asrd_supervisor.records import Record
+
+ETAS = 100
+"""Lines of a list that tell when the job will be done: each has to look at the whole queue."""
 
 
 def health(core: Supervisor, uptime: float, max_body: int) -> msg.HealthReport:
@@ -88,21 +92,32 @@ def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerRe
 
 def jobs(core: Supervisor, ledger: Ledger, now: float, wanted: msg.Jobs, sees: Callable[[str], bool]) -> msg.JobsReport:
     """The jobs that are wanted and that the asker may see: those that have not ended first, newest first."""
-    shown = (
-        report
-        for report in _all_jobs(core, ledger, now)
-        if (not wanted.states or report.state in wanted.states)
-        and wanted.pool in (None, report.pool)
-        and wanted.client in (None, report.client)
-        and sees(report.job)
+
+    def shown(job: str, state: msg.JobState, pool: str, client: str) -> bool:
+        right = (not wanted.states or state in wanted.states) and wanted.pool in (None, pool)
+        return right and wanted.client in (None, client) and sees(job)
+
+    active = (
+        job for job in reversed(core.jobs.active.values()) if shown(job.id, _state(job), job.pool, job.asked.client)
     )
-    return msg.JobsReport(jobs=list(itertools.islice(shown, wanted.limit)))
+    lines = [
+        job_report(job, now, eta=_eta(core, job) if number < ETAS else 0.0)
+        for number, job in enumerate(itertools.islice(active, wanted.limit))
+    ]
+    ended = (
+        record.aged()
+        for record in ledger.ended()
+        if record.report and shown(record.job, record.report.state, record.report.pool, record.report.client)
+    )
+    return msg.JobsReport(jobs=lines + list(itertools.islice(ended, wanted.limit - len(lines))))
 
 
-def _all_jobs(core: Supervisor, ledger: Ledger, now: float) -> Iterator[msg.JobReport]:
-    for job in reversed(core.jobs.active.values()):
-        yield job_report(job, now, eta=core.pools[job.pool].eta(job.ref()) if job.state is JobState.QUEUED else 0.0)
-    yield from ledger.reports()
+def _state(job: Job) -> msg.JobState:
+    return "running" if job.state is JobState.RUNNING else "queued"
+
+
+def _eta(core: Supervisor, job: Job) -> float:
+    return core.pools[job.pool].eta(job.ref()) if job.state is JobState.QUEUED else 0.0
 
 
 def job_report(
@@ -112,7 +127,7 @@ def job_report(
     return msg.JobReport(
         job=job.id,
         pool=job.pool,
-        state=end or ("running" if job.state is JobState.RUNNING else "queued"),
+        state=end or _state(job),
         age_s=round(now - job.submitted_at, 3),
         attempts=job.step.attempts,
         seat=job.seat,
@@ -127,19 +142,20 @@ def job_report(
     )
 
 
-def pending(core: Supervisor, job: str) -> msg.Pending:
+def pending(core: Supervisor, record: Record) -> msg.Pending:
     """How a job stands that has not ended."""
+    job = record.job
     found = core.jobs.active.get(job)
-    if found is None:  # it has just ended, and that is being stored
-        return msg.Pending(job=job, state="running")
+    if found is None:  # its end is being stored; or it waits for a pool that is not configured
+        return msg.Pending(job=job, state="running" if record.attempt else "queued")
     report = job_report(found, 0.0)
     return msg.Pending(
         job=job,
-        state="running" if report.state == "running" else "queued",
+        state="running" if found.state is JobState.RUNNING else "queued",
         attempt=report.attempts,
         done=report.done,
         duration=report.duration,
-        eta_s=round(core.pools[found.pool].eta(found.ref()), 3) if report.state == "queued" else 0.0,
+        eta_s=round(_eta(core, found), 3),
     )
 
 
