@@ -17,6 +17,7 @@ from asrd_protocol.codec import MAX_HEADER
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sizing
+from asrd_supervisor.admission import Admission, Rules
 from asrd_supervisor.backend import Backend
 from asrd_supervisor.config import Config
 from asrd_supervisor.control import Control
@@ -26,7 +27,7 @@ from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
-from asrd_supervisor.frontend import Frontend, Rules
+from asrd_supervisor.frontend import Frontend
 from asrd_supervisor.handover import HandOver
 from asrd_supervisor.launcher import Launcher, LaunchSpec
 from asrd_supervisor.named_files import NamedFiles
@@ -87,10 +88,11 @@ class Daemon:
         self._handover = HandOver(loop, storage.spool, files, self._launcher, self._backend, post)
         results = config.results
         rules = Rules(config.audio.max_body, results.max_bytes, results.max_jobs)
-        self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, rules, post)
+        admission = Admission(core.jobs, self._ledger, rules)
+        self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, admission, post)
         self._gate: Gate | None = None
         self._listen(keys)
-        self._ledger.relieved = self._frontend.relieve
+        self._ledger.intake.relieved = self._frontend.relieve
         self._pulse = Pulse(loop, core, self._ledger, self._control, notifier)
 
     def _listen(self, keys: Keys | None) -> None:

@@ -12,6 +12,7 @@ import zmq
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import Codec, Encoding, Unreadable, encode
 from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.admission import Admission
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.followers import Caller, Follower, Followers
@@ -23,22 +24,11 @@ from asrd_supervisor.report.snapshot import pending
 from asrd_supervisor.sockets import Parcel, Router
 from asrd_supervisor.sources import Named
 
-MAX_ASKED = 64 << 20
-"""Bytes of the submits themselves, options and all, of jobs that have not ended: these stay in memory."""
-
 MAX_WAITING = 64
 """Questions that wait until a job is stored, and callers that follow one."""
 
 MAX_STORING = 64 << 20
 """Bytes of audio on their way to the disk; while there are more, clients have to wait."""
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What a client may send, and how much is kept for all of them."""
-
-    max_body: int
-    max_results: int
-    max_ended: int
 
 
 class Frontend:
@@ -52,7 +42,7 @@ class Frontend:
         files: NamedFiles,
         threads: Executor,
         access: Access,
-        rules: Rules,
+        admission: Admission,
         post: Callable[[ev.Event], None],
     ) -> None:
         self._loop = loop
@@ -61,7 +51,7 @@ class Frontend:
         self._files = files
         self._threads = threads
         self._access = access
-        self._rules = rules
+        self._admission = admission
         self._post = post
         self._codec: Codec[msg.JobQuestion] = Codec(msg.JobQuestion)
         self._routers: list[Router] = []
@@ -92,27 +82,17 @@ class Frontend:
             self._refuse(msgspec.structs.replace(caller, ref=error.ref), error.fault)
             return
         caller = msgspec.structs.replace(caller, ref=question.ref)
-        if fault := self._access.objection(parcel.peer) or self._too_much(parcel):
+        if fault := self._access.objection(parcel.peer) or self._admission.too_much(parcel):
             self._refuse(caller, fault, getattr(question, "job", None))
         elif isinstance(question, msg.Submit):
             self._submit(caller, question, parcel.body)
         else:
             self._ask(caller, question)
 
-    def _too_much(self, parcel: Parcel) -> Fault | None:
-        most = self._rules.max_body
-        if parcel.surplus:
-            said = f"a message has a header and at most one body; this one has {parcel.surplus} frames more"
-            return Fault.of(Code.TOO_MANY_FRAMES, said)
-        if parcel.body is not None and len(parcel.body) > most:
-            said = f"the body has {len(parcel.body)} bytes, this daemon takes {most} (audio.max_body)"
-            return Fault.of(Code.FRAME_TOO_LARGE, said)
-        return None
-
     # --- a new job ----------------------------------------------------------------------------------------------------
 
     def _submit(self, caller: Caller, submit: msg.Submit, body: zmq.Frame | None) -> None:
-        if fault := self._unusable(caller, submit, body):
+        if fault := self._admission.unusable(caller.peer, submit, body):
             self._refuse(caller, fault, submit.job)
             return
         submit = msgspec.structs.replace(submit, job=submit.job or uuid.uuid4().hex)
@@ -122,19 +102,6 @@ class Frontend:
         identify = partial(self._files.identify, submit.audio.path, caller.peer)
         future = self._loop.run_in_executor(self._threads, identify)
         future.add_done_callback(lambda found: self._take_named(caller, submit, found))
-
-    @staticmethod
-    def _unusable(caller: Caller, submit: msg.Submit, body: zmq.Frame | None) -> Fault | None:
-        if isinstance(submit.audio, msg.LocalFile):
-            if body is not None:
-                return Fault.of(Code.BAD_MESSAGE, "a job that names its audio by path has no body")
-            if caller.peer.uid is None:
-                said = "a path names a file of the daemon's host; from another host, send the audio itself"
-                return Fault.of(Code.NOT_ALLOWED, said)
-            return None
-        if body is None or len(body) == 0:
-            return Fault.of(Code.NO_AUDIO, "the submit has no body: send the audio as a second frame")
-        return None
 
     def _take_named(self, caller: Caller, submit: msg.Submit, found: "asyncio.Future[Named]") -> None:
         record = self._ledger.find(submit.job or "")
@@ -153,7 +120,7 @@ class Frontend:
         if record := self._ledger.find(submit.job):
             self._resubmit(record, follower, submit, body, named)
             return
-        if fault := self._no_room():
+        if fault := self._admission.no_room():
             self._refuse(caller, fault, submit.job)
             return
         self._followers.add(submit.job, follower)
@@ -170,38 +137,15 @@ class Frontend:
 
     def _hold_back(self) -> None:
         """Clients have to wait while too much of theirs is in memory."""
-        if self._ledger.storing > MAX_STORING:
+        if self._ledger.intake.storing > MAX_STORING:
             for router in self._routers:
                 router.pause()
 
     def relieve(self) -> None:
         """Audio has left the memory."""
-        if self._ledger.storing <= MAX_STORING // 2 and not self._closing:
+        if self._ledger.intake.storing <= MAX_STORING // 2 and not self._closing:
             for router in self._routers:
                 router.resume()
-
-    def _no_disk(self) -> Fault | None:
-        if self._ledger.broken:
-            return Fault.of(Code.STORAGE_FAILED, "the daemon cannot store jobs any more, and leaves", retry_after=10.0)
-        if self._ledger.full:
-            said = "the disk of the daemon is full; nothing can be accepted until there is room"
-            return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
-        return None
-
-    def _no_room(self) -> Fault | None:
-        ledger = self._ledger
-        if fault := self._no_disk():
-            return fault
-        if ledger.asked > MAX_ASKED:
-            said = f"the options of all jobs that wait take {ledger.asked} bytes; come back later"
-            return Fault.of(Code.OVERLOADED, said, retry_after=10.0)
-        if ledger.kept >= self._rules.max_results:
-            said = f"{ledger.kept} bytes of ended jobs wait to be released (results.max_bytes)"
-        elif ledger.known >= self._rules.max_ended:
-            said = f"{ledger.known} ended jobs wait to be released (results.max_jobs)"
-        else:
-            return None
-        return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
 
     def _resubmit(
         self, record: Record, follower: Follower, submit: msg.Submit, body: zmq.Frame | None, named: Named | None
@@ -284,22 +228,10 @@ class Frontend:
     def _retry(self, caller: Caller, record: Record) -> None:
         if record.report is None:
             self._send(caller, self._pending(record))
-        elif fault := self._no_use(record, record.report.state):
+        elif fault := self._admission.no_use(record, record.report.state):
             self._refuse(caller, fault, record.job)
         else:
             self._ledger.revive(record.job, partial(self._send, caller, msg.Accepted(job=record.job)))
-
-    def _no_use(self, record: Record, state: msg.JobState) -> Fault | None:
-        """Why an ended job cannot be tried again. What is kept of it is no reason: a retry is what frees it."""
-        if state in ("completed", "cancelled"):
-            said = f"the job {record.job!r} is {state}; only one that failed can be tried again"
-            return Fault.of(Code.BAD_MESSAGE, said)
-        if record.source is None:
-            said = f"the job {record.job!r} failed by its own fault and its audio is gone; submit it again"
-            return Fault.of(Code.BAD_MESSAGE, said)
-        assert record.report
-        again = ev.JobSubmitted(record.job, record.report.pool, record.report.bytes, record.owner)
-        return self._no_disk() or self._core.jobs.objection(again)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

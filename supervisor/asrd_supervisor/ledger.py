@@ -12,13 +12,13 @@ repeated submits need; the answers of ended jobs are read from the journal when 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sources
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.intake import Intake, Outcome
 from asrd_supervisor.journal import entries
 from asrd_supervisor.journal.entries import Result
 from asrd_supervisor.journal.writer import Journal
@@ -27,7 +27,6 @@ from asrd_supervisor.records import (
     Ended,
     Record,
     buffer_of,
-    fingerprint,
     keeps_audio,
     pack,
     read_answer,
@@ -41,9 +40,6 @@ from asrd_supervisor.spool import Spool
 JUMP_S = 60.0
 """Seconds by which wall clock and monotonic clock may part between two looks."""
 
-THREADS = 4
-"""For files: a sync of one does not hold up the others."""
-
 
 class Ledger:
     """Keyed by job id; on the loop's thread."""
@@ -55,26 +51,18 @@ class Ledger:
         spool: Spool,
         post: Callable[[ev.Event], None],
         broken: Callable[[Exception], None],
-        at_once: int = -1,
+        at_once: int | None = None,
     ) -> None:
-        """``at_once``: audio of so many bytes is written on the loop's thread, because nothing waits for the disk."""
-        self._loop = loop
-        self._at_once = at_once
+        """``at_once``: see :class:`~asrd_supervisor.intake.Intake`."""
+        self.intake = Intake(loop, spool, at_once)
         self._writer = writer
         self._spool = spool
         self._post = post
         self._broken = broken
         self._records: dict[str, Record] = {}
-        self._bodies: dict[str, Body] = {}
-        self._files = ThreadPoolExecutor(THREADS, "files")
-        self._closing = False
         self._looked = (time.time(), time.monotonic())
-        self.relieved: Callable[[], None] = lambda: None
-        """Called whenever audio has left the memory."""
         self.broken = False
         """Whether the journal could not be written: nothing is taken any more."""
-        self.storing = 0
-        """Bytes of audio in memory, on their way to the disk."""
         self.asked = 0
         """Bytes of the submits of all jobs that have not ended."""
         self.known = 0
@@ -84,8 +72,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Wait for everything that is being stored."""
-        self._closing = True
-        await asyncio.to_thread(self._files.shutdown)  # what the files have caused is done before this is known here
+        await self.intake.close()
         await self._writer.close()
         self._spool.close()
 
@@ -111,45 +98,25 @@ class Ledger:
         record = Record(submit.job, owner, request_of(submit), source=named, connection=connection)
         self._records[submit.job] = record
         self.asked += len(record.request)
-        if body is not None:
-            self._bodies[submit.job] = body
-            self.storing += len(body)
+        self.intake.hold(submit.job, body)
         return record
 
     def abandon(self, job: str) -> None:
         """The job was not accepted."""
         record = self._records.pop(job)
         self.asked -= len(record.request)
-        self._release_body(job)
+        self.intake.let_go(job)
         record.go_on()
         # After an error of the disk the journal may know the job all the same; the sweep of the next start decides.
         if isinstance(record.source, Spooled) and not self.broken:
-            self._drop(record.source)
+            self.intake.drop(record.source)
 
     def persist(self, job: str) -> None:
         """Store a job that has begun; ``JobPersisted`` or ``JobUnstored`` follows."""
-        record = self._records[job]
-        body = self._bodies.get(job)
-        if len(body or b"") <= self._at_once:
-            self._stored(record, self._store_audio(record, body))
-            return
+        self.intake.store(self._records[job], self._stored)
 
-        def work() -> None:
-            self._loop.call_soon_threadsafe(self._stored, record, self._store_audio(record, body))
-
-        self._files.submit(work)
-
-    def _store_audio(self, record: Record, body: Body | None) -> bytes | Exception:
-        """The digest of the job, or why there is none: on a thread nobody hears of an exception. May block."""
-        try:
-            if body is not None:
-                record.source = self._spool.store(record.job, body)
-            return fingerprint(record.request, record.source, body)
-        except Exception as error:
-            return error
-
-    def _stored(self, record: Record, outcome: bytes | Exception) -> None:
-        self._release_body(record.job)
+    def _stored(self, record: Record, outcome: Outcome) -> None:
+        self.intake.let_go(record.job)
         if isinstance(outcome, bytes):
             self._accept(record, outcome)
         elif isinstance(outcome, OSError) and outcome.errno in sources.NO_ROOM:
@@ -175,11 +142,6 @@ class Ledger:
 
         self._writer.write(entries.Accept(entry), done)
 
-    def _release_body(self, job: str) -> None:
-        if (body := self._bodies.pop(job, None)) is not None:
-            self.storing -= len(body)
-            self.relieved()
-
     def compare(
         self,
         record: Record,
@@ -190,14 +152,6 @@ class Ledger:
     ) -> None:
         """Whether a submit is the one that made this job; ``done`` is told when both are known: None, when there is no
         such job any more."""
-        request = request_of(submit)
-        size = len(body or b"")
-        self.storing += size  # it is in memory as well, until its digest is known
-
-        def known(digest: bytes) -> None:
-            self.storing -= size
-            self.relieved()
-            tell(digest)
 
         def tell(digest: bytes) -> None:
             if self._records.get(record.job) is not record:
@@ -207,14 +161,7 @@ class Ledger:
             else:
                 record.waiting.append(partial(tell, digest))
 
-        def work() -> None:
-            digest = b"unknown"
-            try:
-                digest = fingerprint(request, named, body)
-            finally:
-                self._loop.call_soon_threadsafe(known, digest)
-
-        self._files.submit(work)
+        self.intake.identify(request_of(submit), body, named, tell)
 
     # --- its attempts -------------------------------------------------------------------------------------------------
 
@@ -256,7 +203,7 @@ class Ledger:
             if keeps_audio(report):
                 size += record.source.size
             else:
-                self._drop(record.source)
+                self.intake.drop(record.source)
                 record.source = None
         record.size = size
         self.known += 1
@@ -282,7 +229,7 @@ class Ledger:
 
         def forgotten(_: Result) -> None:
             if isinstance(record.source, Spooled):
-                self._drop(record.source)
+                self.intake.drop(record.source)
             done()
 
         self._writer.write(entries.Forget(job), forgotten)
@@ -352,9 +299,3 @@ class Ledger:
         if abs(jump) > JUMP_S:
             for record in self.ended():
                 record.ended_at += jump
-
-    def _drop(self, source: Spooled) -> None:
-        if self._closing or source.size <= self._at_once:
-            self._spool.drop(source)
-        else:
-            self._files.submit(self._spool.drop, source)

@@ -146,7 +146,7 @@ def _spooled(state: Path) -> int:
 def test_a_job_that_was_accepted_is_there_after_a_restart(reopened: Callable[[], Bench]) -> None:
     bench = reopened()
     assert bench.submit("a", b"12345") == ev.JobPersisted("a")
-    assert (bench.audio("a"), bench.ledger.storing) == (b"12345", 0)
+    assert (bench.audio("a"), bench.ledger.intake.storing) == (b"12345", 0)
 
     bench = reopened()
     (event,) = bench.recovered
@@ -277,9 +277,9 @@ def test_a_job_that_was_not_accepted_leaves_nothing(reopened: Callable[[], Bench
     bench = reopened()
     bench.ledger.begin("uid:0", msg.Submit(job="a"), b"audio", None, "c")
     relieved: list[int] = []
-    bench.ledger.relieved = lambda: relieved.append(bench.ledger.storing)
+    bench.ledger.intake.relieved = lambda: relieved.append(bench.ledger.intake.storing)
     bench.ledger.abandon("a")
-    assert (bench.ledger.find("a"), bench.ledger.storing, relieved) == (None, 0, [0])
+    assert (bench.ledger.find("a"), bench.ledger.intake.storing, relieved) == (None, 0, [0])
 
     assert (reopened().recovered, _spooled(state)) == ([], 0)
 
@@ -311,9 +311,9 @@ def test_an_end_that_is_stored_while_the_daemon_closes_is_told(reopened: Callabl
     bench = reopened()
     bench.submit("a")
     ready, told = threading.Event(), list[Ended]()
-    bench.ledger._files.submit(ready.wait)  # the end is stored while a file is being written
+    bench.ledger.intake._files.submit(ready.wait)  # the end is stored while a file is being written
     closing = bench.turning.loop.create_task(bench.ledger.close())
-    bench.turning.until(lambda: bench.ledger._files._shutdown)
+    bench.turning.until(lambda: bench.ledger.intake._files._shutdown)
     bench.ledger.settle(bench.completed("a", b"text"), _report("a"), told.append)
     try:
         bench.turning.until(lambda: told, timeout=1.0)
