@@ -47,7 +47,7 @@ GOOD: Script = [{"do": "sleep", "s": 0.004}, ONE]
 POISON: Script = [ONE, {"do": "segfault"}]
 
 
-def test_row_18_poison_holds_one_slot_at_a_time() -> None:
+def test_row_18_poison_among_good_jobs() -> None:
     with staged(UNHURRIED + PATIENT, workers=3) as stage:
         daemon = stage.daemon
         house, calm = House.warmed(daemon), _rate(daemon, {f"calm-{number}": GOOD for number in range(1000)})
@@ -60,7 +60,6 @@ def test_row_18_poison_holds_one_slot_at_a_time() -> None:
         tell(f"{calm:.0f} jobs/s calm, {mixed:.0f} jobs/s with poison: {mixed / calm:.0%}")
         assert mixed > 0.3 * calm, "0.6 on a machine of its own"
         assert stage.rest().daemon.ask("stats")["deaths"] == {"SIGSEGV": 10}
-        assert _most_down(daemon) <= 2, "a job takes one slot after the other with it, and the third one serves on"
         house.check(kept=[name for name in names if name.startswith("poison")])
 
 
@@ -80,25 +79,6 @@ def _rate(daemon: Daemon, scripts: dict[str, Script]) -> float:
         else:
             assert end.about["run"]["attempts"] == 1
     return len(scripts) / took
-
-
-def _most_down(daemon: Daemon) -> int:
-    """How many slots were without a warm worker at the same time; each job killed workers of two different ones."""
-    down: set[str] = set()
-    killed: dict[str, str] = {}
-    most = 0
-    for line in daemon.log.read_text().splitlines():
-        told = json.loads(line)
-        slot = told.get("seat", "").rpartition(".")[0]
-        if told["event"] == "worker.died":
-            first = killed.setdefault(told["job"], told["seat"])
-            assert first == told["seat"] or first.rpartition(".")[0] != slot
-            down.add(slot)
-        elif told["event"] == "worker.ready":
-            down.discard(slot)
-        most = max(most, len(down))
-    assert len(killed) == 5
-    return most
 
 
 # --- 19, 20: workers that lie -----------------------------------------------------------------------------------------
