@@ -24,12 +24,18 @@ def daemon() -> Iterator[Daemon]:
         yield daemon.ready()
 
 
+def _taken(daemon: Daemon) -> tuple[int, int]:
+    """Jobs that run, and jobs that wait."""
+    jobs = daemon.ask("stats")["jobs"]
+    return jobs["running"], jobs["queued"]
+
+
 def _busy(daemon: Daemon, script: list[dict[str, Any]], jobs: int) -> Wire:
     """A connection with so many jobs, two of them running."""
     wire = daemon.wire()
     for number in range(jobs):
         wire.send("submit", b"audio", job=f"job-{number}", options={"script": script}, reply="final")
-    eventually(lambda: daemon.ask("stats")["jobs"]["running"] == min(2, jobs))
+    eventually(lambda: _taken(daemon) == (min(2, jobs), max(0, jobs - 2)))
     return wire
 
 

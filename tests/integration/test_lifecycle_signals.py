@@ -30,8 +30,14 @@ def _running(daemon: Daemon, *script: dict[str, Any], jobs: int, **fields: Any) 
     wire = daemon.wire()
     for number in range(jobs):
         wire.send("submit", b"audio", job=f"job-{number}", options={"script": list(script)}, reply="final", **fields)
-    eventually(lambda: daemon.ask("stats")["jobs"]["running"] == 2)
+    eventually(lambda: _taken(daemon) == (2, jobs - 2))
     return wire
+
+
+def _taken(daemon: Daemon) -> tuple[int, int]:
+    """Jobs that run, and jobs that wait."""
+    jobs = daemon.ask("stats")["jobs"]
+    return jobs["running"], jobs["queued"]
 
 
 # --- stop -------------------------------------------------------------------------------------------------------------
