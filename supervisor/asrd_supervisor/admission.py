@@ -82,14 +82,13 @@ class Admission:
             return None
         return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)
 
-    def no_use(self, record: Record, state: msg.JobState) -> Fault | None:
+    def no_use(self, record: Record, end: msg.JobReport) -> Fault | None:
         """Why an ended job cannot be tried again. What is kept of it is no reason: a retry is what frees it."""
-        if state in ("completed", "cancelled"):
-            said = f"the job {record.job!r} is {state}; only one that failed can be tried again"
+        if end.state in ("completed", "cancelled"):
+            said = f"the job {record.job!r} is {end.state}; only one that failed can be tried again"
             return Fault.of(Code.BAD_MESSAGE, said)
         if record.source is None:
             said = f"the job {record.job!r} failed by its own fault and its audio is gone; submit it again"
             return Fault.of(Code.BAD_MESSAGE, said)
-        assert record.report
-        again = ev.JobSubmitted(record.job, record.report.pool, record.report.bytes, record.owner)
+        again = ev.JobSubmitted(record.job, end.pool, end.bytes, record.owner)
         return self.no_disk() or self._jobs.objection(again)

@@ -196,7 +196,7 @@ class Frontend:
                 self._followers.add(record.job, Follower(caller, stream=False, final=True))
                 self._post(ev.CancelRequested(record.job))
             case msg.Fetch(partial=wanted):
-                self._send(caller, self._pending(record), record.so_far() if wanted else None)
+                self._tell_state(caller, record, record.so_far() if wanted else None)
             case msg.Wait():
                 self._wait(caller, record, question)
 
@@ -204,8 +204,8 @@ class Frontend:
     def _visible(caller: Caller, record: Record) -> bool:
         return caller.peer.trusted or caller.peer.owner == record.owner
 
-    def _pending(self, record: Record) -> msg.Pending:
-        return pending(self._core, record)
+    def _tell_state(self, caller: Caller, record: Record, body: bytes | None = None) -> None:
+        self._send(caller, pending(self._core, record), body)
 
     def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
         follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)
@@ -213,22 +213,19 @@ class Frontend:
             for index in range(wait.since, len(record.segments)):
                 answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
                 self._send(caller, answer, record.segments[index])
-        give_up = partial(self._give_up, caller, record)
+        give_up = partial(self._tell_state, caller, record)
         self._followers.add_for(record.job, follower, wait.timeout, give_up)
-
-    def _give_up(self, caller: Caller, record: Record) -> None:
-        self._send(caller, self._pending(record))
 
     def _release(self, caller: Caller, record: Record) -> None:
         if record.report:
             self._ledger.forget(record.job, partial(self._send, caller, msg.Released(job=record.job)))
         else:
-            self._send(caller, self._pending(record))
+            self._tell_state(caller, record)
 
     def _retry(self, caller: Caller, record: Record) -> None:
         if record.report is None:
-            self._send(caller, self._pending(record))
-        elif fault := self._admission.no_use(record, record.report.state):
+            self._tell_state(caller, record)
+        elif fault := self._admission.no_use(record, record.report):
             self._refuse(caller, fault, record.job)
         else:
             self._ledger.revive(record.job, partial(self._send, caller, msg.Accepted(job=record.job)))

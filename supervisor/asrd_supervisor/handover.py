@@ -1,7 +1,7 @@
 """The audio of a step on its way to a worker: opened, then handed over as a descriptor.
 
-A file that a job has named is opened before its attempt is stored: its file system may take its time, and a step that
-is not sent yet can still be withdrawn, and has no deadline. A file of our own spool is opened when the step is sent.
+A file that a job has named is opened while its attempt is being stored: its file system may take its time, and a step
+that is not sent yet can still be withdrawn, and has no deadline. A file of our own spool is opened when it is sent.
 """
 
 import asyncio

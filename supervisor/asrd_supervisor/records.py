@@ -21,12 +21,15 @@ read_answer = msgspec.msgpack.Decoder(msg.Completed | msg.Failed).decode
 Body = bytes | zmq.Frame
 
 
+_OWN_FAULTS = {str(code) for code, blame in BLAME.items() if blame is Blame.CALLER}
+"""As words: another release may have written codes that this one does not know."""
+
+
 def keeps_audio(report: msg.JobReport) -> bool:
     """Whether somebody may want an ended job tried again: not when it is the caller's own fault."""
     if report.state == "quarantined":
         return True
-    blames = {str(code): blame for code, blame in BLAME.items()}  # another release may have known other codes
-    return report.state == "failed" and blames.get(report.code) is not Blame.CALLER
+    return report.state == "failed" and report.code not in _OWN_FAULTS
 
 
 class Record(msgspec.Struct):
