@@ -16,6 +16,9 @@ from asrd_protocol.model import Timings, Work
 Span = Annotated[float, Meta(ge=0, le=1e9)]
 """Seconds, as a worker can mean them."""
 
+Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
+"""Resident memory of a worker; 0 where it is not known."""
+
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
     pass
@@ -40,6 +43,13 @@ class RunStep(_Message, frozen=True):
     options: dict[str, Any]
 
 
+class RunCanary(_Message, frozen=True):
+    """Transcribe the built-in clip so many times."""
+
+    attempt: int
+    runs: Annotated[int, Meta(ge=1, le=10)]
+
+
 class CancelStep(_Message, frozen=True):
     """Give the attempt up at the next segment."""
 
@@ -50,7 +60,7 @@ class StopWorker(_Message, frozen=True):
     """Leave."""
 
 
-ToWorker = Load | RunStep | CancelStep | StopWorker
+ToWorker = Load | RunStep | RunCanary | CancelStep | StopWorker
 
 # --- worker to supervisor ---------------------------------------------------------------------------------------------
 
@@ -62,12 +72,23 @@ class Hello(_Message, frozen=True):
     version: int
 
 
+class CanaryRun(msgspec.Struct, frozen=True, array_like=True):
+    """How the built-in clip was transcribed: greedily, so that a healthy engine always gives the same text."""
+
+    took: Annotated[list[Span], Meta(min_length=1, max_length=10)]
+    """Seconds of each run."""
+    text: Annotated[str, Meta(max_length=4096)]
+    """Of the last run."""
+
+
 class Ready(_Message, frozen=True):
     """The model is loaded and has decoded something."""
 
     load_s: Span
     warm_up_s: Span
     facts: dict[str, Any]
+    canary: CanaryRun
+    rss: Bytes
 
 
 class LoadFailed(_Message, frozen=True):
@@ -99,6 +120,7 @@ class StepDone(_Message, frozen=True):
     timings: Timings
     work: Work
     language: str
+    rss: Bytes
 
 
 class StepFailed(_Message, frozen=True):
@@ -109,7 +131,15 @@ class StepFailed(_Message, frozen=True):
     leave: bool = False
 
 
-FromWorker = Hello | Ready | LoadFailed | StepProgress | StepSegment | StepDone | StepFailed
+class CanaryDone(_Message, frozen=True):
+    """The built-in clip was transcribed."""
+
+    attempt: int
+    run: CanaryRun
+    rss: Bytes
+
+
+FromWorker = Hello | Ready | LoadFailed | StepProgress | StepSegment | StepDone | StepFailed | CanaryDone
 
 to_worker = msgspec.msgpack.Decoder(ToWorker)
 from_worker = msgspec.msgpack.Decoder(FromWorker)

@@ -76,6 +76,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     segments: int = 0
     cpu_s: float = 0.0
     """CPU time of the worker process during the job."""
+    kind: str = ""
+    """Options that change what a step costs, such as the beam: only jobs of one kind can be compared."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,3 +93,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the worker when the job ended, seconds."""
     timings: Timings = Timings()
     work: Work = Work()
+    rss_bytes: int = 0
+    """Resident memory of the worker after the job; 0 where it is not known."""

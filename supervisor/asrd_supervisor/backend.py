@@ -49,6 +49,10 @@ class Backend:
         """Give a worker a step; the audio has been handed over as an open file."""
         self._send(seat, link.RunStep(attempt, submit.audio, submit.options))
 
+    def canary(self, seat: Seat, attempt: int, runs: int) -> None:
+        """Have a worker transcribe the built-in clip."""
+        self._send(seat, link.RunCanary(attempt, runs))
+
     def cancel(self, seat: Seat, attempt: int) -> None:
         """Ask a worker to give its step up."""
         self._send(seat, link.CancelStep(attempt))
@@ -84,8 +88,10 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.WorkerBroke(seat, f"it speaks protocol version {version}, the supervisor {VERSION}")
         case link.Hello(pid=pid):
             return ev.WorkerGreeted(seat, pid)
-        case link.Ready(load_s, warm_up_s):
-            return ev.WorkerWarmed(seat, load_s, warm_up_s)
+        case link.Ready(load_s, warm_up_s, canary=canary, rss=rss):
+            return ev.WorkerWarmed(seat, load_s, warm_up_s, min(canary.took), canary.text, rss)
+        case link.CanaryDone(attempt, run, rss):
+            return ev.CanaryFinished(seat, attempt, tuple(run.took), run.text, rss)
         case link.LoadFailed(fault):
             return ev.LoadFaulted(seat, fault)
         case link.StepProgress(attempt, done, duration):
@@ -98,9 +104,9 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.SegmentDecoded(seat, attempt, index, done, body)
         case link.StepDone(timings=timings, work=work) if not (_sane(timings) and _sane(work)):
             return ev.WorkerBroke(seat, "a result with numbers that are none")
-        case link.StepDone(attempt, timings, work):
-            return ev.StepFinished(seat, attempt, timings, work, body)
+        case link.StepDone(attempt, timings, work, rss=rss):
+            return ev.StepFinished(seat, attempt, timings, work, body, rss)
 
 
 def _sane(numbers: msgspec.Struct) -> bool:
-    return all(math.isfinite(number) for number in msgspec.structs.astuple(numbers))
+    return all(math.isfinite(n) for n in msgspec.structs.astuple(numbers) if isinstance(n, int | float))

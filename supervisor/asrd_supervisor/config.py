@@ -12,7 +12,9 @@ from msgspec import Meta
 from asrd_protocol import mistakes
 from asrd_protocol.codec import did_you_mean
 from asrd_supervisor.core.policy import (
+    CanaryPolicy,
     Deadlines,
+    DriftPolicy,
     Duration,
     PositiveDuration,
     PositiveSize,
@@ -74,6 +76,8 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     """Further settings of the engine; checked by the engine itself."""
     recycle: RecyclePolicy = RecyclePolicy()
+    drift: DriftPolicy = DriftPolicy()
+    canary: CanaryPolicy = CanaryPolicy()
     deadlines: Deadlines = Deadlines()
     restarts: RestartPolicy = RestartPolicy()
     retries: RetryPolicy | None = None

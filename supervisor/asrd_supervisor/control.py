@@ -17,7 +17,7 @@ from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Keys
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.peers import Access, Peer
-from asrd_supervisor.report import snapshot
+from asrd_supervisor.report import insights, recycles, snapshot
 from asrd_supervisor.sockets import Limits, Parcel, Router
 
 
@@ -103,6 +103,10 @@ class Control:
                 return snapshot.jobs(self._core, self._ledger, now, question, lambda job: self._sees(peer, job))
             case msg.Pools():
                 return snapshot.pools(self._core, self._config)
+            case msg.Recycles(pool=pool):
+                return self._no_pool(pool) or recycles.report(self._core, now, question)
+            case msg.Insights():
+                return insights.insights(self._core, self._config, now)
             case _ if not self._access.may_operate(peer):
                 said = "only an operator may command the daemon: root, its own user, or who is in access.operators"
                 return msg.Refused(fault=Fault.of(Code.NOT_ALLOWED, said))
@@ -125,11 +129,17 @@ class Control:
                 kept = "; what waits is kept" if self._core.durable else " and what waits"
                 return msg.Done(message="stopping at once" if now else f"finishing what runs{kept}, then stopping")
 
+    def _no_pool(self, name: str | None) -> msg.Refused | None:
+        """The refusal of a question about a pool that there is not."""
+        if name is None or name in self._core.pools:
+            return None
+        hint = did_you_mean(name, self._core.pools)
+        return msg.Refused(fault=Fault.of(Code.UNKNOWN_POOL, f"there is no pool {name!r}{hint}"))
+
     def _recycle(self, command: msg.Recycle) -> msg.Done | msg.Refused:
         pools = self._core.pools
-        if command.pool and command.pool not in pools:
-            hint = did_you_mean(command.pool, pools)
-            return msg.Refused(fault=Fault.of(Code.UNKNOWN_POOL, f"there is no pool {command.pool!r}{hint}"))
+        if refused := self._no_pool(command.pool):
+            return refused
         if command.seat is None:
             self._post(ev.RecycleRequested(command.pool))
             return msg.Done(message="replacing all workers, one after the other")

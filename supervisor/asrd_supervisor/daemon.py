@@ -33,6 +33,7 @@ from asrd_supervisor.launcher import Launcher, LaunchSpec
 from asrd_supervisor.named_files import NamedFiles
 from asrd_supervisor.owner import Owner
 from asrd_supervisor.peers import Access
+from asrd_supervisor.probes.sampler import Sampler, Workers
 from asrd_supervisor.pulse import Pulse
 from asrd_supervisor.records import Ended
 from asrd_supervisor.report.publish import Publisher
@@ -94,6 +95,7 @@ class Daemon:
         self._listen(keys)
         self._ledger.intake.relieved = self._frontend.relieve
         self._pulse = Pulse(loop, core, self._ledger, self._control, notifier)
+        self._sampler = Sampler(loop, self._who_works, post)
 
     def _listen(self, keys: Keys | None) -> None:
         """On the sockets in the runtime directory, and for other hosts if that is wanted."""
@@ -125,12 +127,18 @@ class Daemon:
         _log.info("serving", directory=str(self._addresses.directory), pools=list(self._core.pools))
         self._pulse.start()
         self._owner.start()
+        self._sampler.start()
         self._recover()
         try:
             code = await self._gone
         finally:
             await self._close()
         return Exit.IO if self._ledger.broken else code
+
+    def _who_works(self) -> Workers:
+        """The processes that the host is asked about."""
+        seats = ((slot.seat, pool.policy.device) for pool in self._core.pools.values() for slot in pool.slots)
+        return {seat: (pid, device) for seat, device in seats if (pid := self._launcher.pid(seat)) is not None}
 
     def _recover(self) -> None:
         """Go on with what the last daemon has accepted."""
@@ -183,6 +191,7 @@ class Daemon:
 
     async def _close(self) -> None:
         self._pulse.stop()
+        self._sampler.close()
         self._expiry.cancel()
         self._looking.cancel()
         self._timers.close()
@@ -208,6 +217,8 @@ class Daemon:
                 self._timers.set(action)
             case do.Spawn() | do.SendLoad() | do.SendStep() | do.SendCancel() | do.SendStop() | do.Kill():
                 self._perform_on_worker(action)
+            case do.SendCanary(seat, attempt, runs):
+                self._backend.canary(seat, attempt, runs)
             case do.Leave(code, message):
                 self._leave(code, message)
             case _:

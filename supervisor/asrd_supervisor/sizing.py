@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import psutil
 
 from asrd_supervisor.config import Config, PoolConfig
-from asrd_supervisor.core.policy import Duration, PoolPolicy
+from asrd_supervisor.core.policy import Duration, PoolPolicy, RecyclePolicy, Size
 from asrd_supervisor.core.supervisor import Policy
+from asrd_supervisor.environment import worker_environment
+from asrd_supervisor.probes.devices import device_name
 
 _MODEL_MB = {"tiny": 75, "base": 145, "small": 485, "medium": 1530, "large": 3090, "turbo": 1620, "distil": 1510}
 """Weights of the named models on disk. Only the order of magnitude matters here."""
@@ -18,6 +21,12 @@ _BASE_MB = 250
 
 _MEMORY_SHARE = 0.6
 """Of the memory that is free at start; the rest belongs to the page cache and to everybody else."""
+
+_WORKERS_SHARE = 0.6
+"""Of the memory of the host: a worker that has its part of it is replaced after its job."""
+
+_LAST_SHARE = 0.95
+"""A worker that has its part of this is killed before the kernel chooses whom to kill."""
 
 
 def cores() -> int:
@@ -81,16 +90,31 @@ def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
     fit = max(1, memory // worker_bytes(pool.model))
     automatic = min(cores(), fit) if device == "cpu" else 1
     workers = automatic if isinstance(pool.workers, str) else pool.workers
-    order = pool.recycle.order
-    if order == "auto":
+    order: Literal["start-first", "stop-first"]
+    if pool.recycle.order == "auto":
         order = "start-first" if device == "cpu" and fit > workers else "stop-first"
+    else:
+        order = pool.recycle.order
     return msgspec.structs.replace(
         pool,
         device=device,
         workers=workers,
         threads=pool.threads or max(1, cores() // workers),
         compute_type=_compute_type(pool.compute_type, device),
-        recycle=msgspec.structs.replace(pool.recycle, order=order),
+        recycle=_resolve_recycling(pool.recycle, order, workers),
+    )
+
+
+def _resolve_recycling(
+    policy: RecyclePolicy, order: Literal["start-first", "stop-first"], workers: int
+) -> RecyclePolicy:
+    """Each worker may have its share of what the host has."""
+    share = psutil.virtual_memory().total // workers
+    return msgspec.structs.replace(
+        policy,
+        order=order,
+        max_rss=policy.max_rss or Size(share * _WORKERS_SHARE),
+        kill_rss=policy.kill_rss or Size(share * _LAST_SHARE),
     )
 
 
@@ -122,7 +146,10 @@ def _pool_policy(name: str, pool: PoolConfig, config: Config) -> PoolPolicy:
         name=name,
         workers=pool.workers,
         start_first=pool.recycle.order == "start-first",
+        device=device_name(pool.device, pool.device_index, worker_environment(pool)),
         recycle=pool.recycle,
+        drift=pool.drift,
+        canary=pool.canary,
         deadlines=pool.deadlines,
         restarts=pool.restarts,
         retries=pool.retries or config.retries,

@@ -222,4 +222,14 @@ def test_every_topic_that_the_core_announces_is_described() -> None:
     core = ROOT / "supervisor" / "asrd_supervisor" / "core"
     source = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py"))
 
-    assert set(re.findall(r'"((?:worker|job|daemon)\.[a-z_]+)"', source)) == set(described())
+    assert set(re.findall(r'"((?:worker|job|daemon|pool|recycle)\.[a-z_]+)"', source)) == set(described())
+
+
+def test_every_reason_of_a_recycle_has_its_row() -> None:
+    core = ROOT / "supervisor" / "asrd_supervisor" / "core"
+    source = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py"))
+    (table,) = tables(section("Reason"))
+
+    assert {word for row in table for word in re.findall(r"`(\w+)`", row["Word"])} == set(
+        re.findall(r'Verdict\(\s*"(\w+)"', source)
+    )

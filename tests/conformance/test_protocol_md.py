@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -37,6 +37,7 @@ SHAPES = [
     messages.Retries,
     *(model.Transcript, model.Segment, model.Word, model.Run, model.Timings, model.Work),
     *(messages.JobCount, messages.WorkerCount, messages.WorkerReport, messages.JobReport, messages.PoolReport),
+    *(messages.RecycleReport, messages.Insight),
 ]
 DOCUMENTED: dict[str, Kind] = {
     **{f"`{tag(kind)}`": kind for kind in on_sockets()},
@@ -83,6 +84,9 @@ def test_the_table_has_types_and_bounds_of_the_code(heading: str) -> None:
             assert not missing, f"{field.name}: {missing} is not in {said!r}"
 
 
+WORDS: dict[str, tuple[str, ...]] = {"Status": get_args(messages.Status), "Condition": get_args(messages.Condition)}
+"""Closed lists of words that have a table of their own, by its heading."""
+
 PATTERNS = {"{1,64}": "job id", "{1,32}": "pool name", "^/": "absolute path"}
 """What a pattern is called, by a part of it."""
 
@@ -97,7 +101,8 @@ def words_for(kind: inspect.Type) -> list[str]:
         case inspect.NoneType():
             return ["null"]
         case inspect.LiteralType(values=values):
-            return [f'"{value}"' for value in values if value not in messages.Status.__args__]
+            own = [heading for heading, words in WORDS.items() if set(words) == set(values)]
+            return [f"(#{heading.lower()})" for heading in own] or [f'"{value}"' for value in values]
         case inspect.StrType(pattern=str(pattern), max_length=most):
             (name,) = [name for part, name in PATTERNS.items() if part in pattern]
             return [name, *([] if most is None else [str(most)])]
@@ -188,10 +193,11 @@ def test_the_jobs_socket_lists_what_is_said_on_it() -> None:
     assert set(re.findall(r"\[`(\w+)`\]", intro)) == said
 
 
-def test_every_status_has_its_row() -> None:
-    (table,) = tables(section("Status"))
+@pytest.mark.parametrize("heading", WORDS)
+def test_every_word_of_a_closed_list_has_its_row(heading: str) -> None:
+    (table,) = tables(section(heading))
 
-    assert {row["Word"].strip("`") for row in table} == set(messages.Status.__args__)
+    assert sorted(row["Word"].strip("`") for row in table) == sorted(WORDS[heading])
 
 
 def test_the_folders_are_described_as_they_are() -> None:

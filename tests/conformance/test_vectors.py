@@ -1,6 +1,7 @@
 """The golden vectors: what is in ``protocol/vectors`` is what this release reads and writes, byte for byte."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -77,22 +78,36 @@ def test_every_message_has_a_vector(socket: str, direction: str) -> None:
     assert shown == {str(kind.__struct_config__.tag) for kind in UNIONS[socket, direction].__args__}
 
 
+def structs_in(value: Any) -> Iterator[msgspec.Struct]:
+    """A message and its parts, and theirs."""
+    match value:
+        case msgspec.Struct():
+            yield value
+            for part in msgspec.structs.astuple(value):
+                yield from structs_in(part)
+        case list() | tuple():
+            for part in value:
+                yield from structs_in(part)
+
+
+def optional(kind: type[msgspec.Struct]) -> set[tuple[str, str]]:
+    """The fields of a struct that may be left out, each with the name of the struct."""
+    fields = msgspec.structs.fields(kind)
+    return {(kind.__name__, field.name) for field in fields if field.name != "v" and not field.required}
+
+
 def test_every_field_is_shown_with_a_value_of_its_own() -> None:
     """A vector in which all fields have their defaults shows nothing of them."""
-    plain = {
-        (kind.__name__, field.name)
-        for union in UNIONS.values()
-        for kind in union.__args__
-        for field in msgspec.structs.fields(kind)
-        if field.name != "v" and not field.required
-    }
+    wanted = {name for union in UNIONS.values() for kind in union.__args__ for name in optional(kind)}
+    shown: set[tuple[str, str]] = set()
     for vector in MESSAGES:
         message = msgspec.convert(vector["value"], UNIONS[vector["socket"], vector["direction"]])
-        for field in msgspec.structs.fields(message):
-            if not field.required and getattr(message, field.name) != default_of(field):
-                plain.discard((type(message).__name__, field.name))
+        for struct in structs_in(message):
+            wanted |= optional(type(struct))
+            fields = [field for field in msgspec.structs.fields(struct) if not field.required]
+            shown |= {(type(struct).__name__, f.name) for f in fields if getattr(struct, f.name) != default_of(f)}
 
-    assert not plain
+    assert wanted <= shown, sorted(wanted - shown)
 
 
 def test_the_faults_that_are_shown_are_as_their_codes_make_them() -> None:

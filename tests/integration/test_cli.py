@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tempfile
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asrd_protocol import messages as m
+from asrd_protocol.faults import Code, Fault
 from support.daemon import Daemon
+from support.fake_daemon import FakeDaemon, Says
 from support.stage import staged
 from support.wait import eventually
 
@@ -442,6 +445,7 @@ def test_the_shapes_that_scripts_rely_on(cli: Cli, clip: Path) -> None:
     cli("transcribe", clip, script("x"))
     workers = cli.json("workers")
     wanted = {"seat", "pool", "slot", "generation", "pid", "state", "jobs_done", "uptime_s", "rss_bytes", "vram_bytes"}
+    wanted |= {"pss_bytes", "condition", "slowdown", "proof_age_s"}
     assert all(wanted <= set(worker) for worker in workers)
     assert sum(worker["jobs_done"] for worker in workers) == 1
     stats = cli.json("stats")
@@ -454,11 +458,13 @@ def test_the_shapes_that_scripts_rely_on(cli: Cli, clip: Path) -> None:
     assert cli.json("pools")[0]["engine"] == "scripted"
 
 
-@pytest.mark.parametrize("command", ["health", "stats", "workers", "jobs", "pools"])
+@pytest.mark.parametrize("command", ["health", "stats", "workers", "jobs", "pools", "recycles", "insights"])
 def test_tables_for_people(cli: Cli, command: str) -> None:
     ran = cli(command)
     assert (ran.code, ran.err) == (0, "")
-    assert {"jobs": "JOB", "workers": "default/0.1"}.get(command, "ready") in ran.out
+    assert {"jobs": "JOB", "workers": "default/0.1", "recycles": "No worker", "insights": ""}.get(
+        command, "ready"
+    ) in ran.out
 
 
 def test_health_says_by_its_exit_code_whether_work_may_be_sent(cli: Cli, clip: Path) -> None:
@@ -470,6 +476,49 @@ def test_health_says_by_its_exit_code_whether_work_may_be_sent(cli: Cli, clip: P
     assert refused.code == 1 and "no new jobs" in refused.err
     assert cli("drain", "--resume").code == 0
     assert cli("health").code == 0
+
+
+def findings(question: m.JobQuestion | m.ControlQuestion, body: bytes) -> Sequence[Says]:
+    """A daemon that has found out something."""
+    said = "default/0.17 retired: 1.62× slower than its own start"
+    slow = m.RecycleReport(at=1.5, pool="default", seat="default/0.17", reason="slow", said=said, effective=True)
+    busy = m.Insight(topic="host", severity="warning", said="the host is busy", advice="wait", numbers={"load": 9.5})
+    match question:
+        case m.Recycles(pool="nowhere"):
+            return [m.Refused(fault=Fault.of(Code.UNKNOWN_POOL, "there is no pool 'nowhere'"))]
+        case m.Recycles():
+            return [m.RecyclesReport(recycles=[slow] * min(2, question.limit))]
+        case _:
+            return [m.InsightsReport(insights=[busy])]
+
+
+def test_what_the_daemon_has_found_out(nowhere: Cli) -> None:
+    with FakeDaemon(nowhere.directory, findings) as daemon:
+        told = nowhere("recycles").out
+        assert len(re.findall(r"\d\d:\d\d:\d\d  yes     default/0\.17 retired: 1\.62× slower", told)) == 2
+        (first,) = nowhere.json("recycles", "--limit", "1", "--pool", "default")
+        assert (first["seat"], first["effective"], first["reload_s"]) == ("default/0.17", True, None)
+        assert daemon.asked[-1] == m.Recycles(limit=1, pool="default", ref=daemon.asked[-1].ref)
+        wrong = nowhere("recycles", "--pool", "nowhere")
+        assert (wrong.code, wrong.err) == (1, "asrd: there is no pool 'nowhere'\n")
+        assert nowhere("recycles", "--limit", "0").code == 2
+        lines = [line.rstrip() for line in nowhere("insights").out.splitlines()]
+        assert lines == ["warning  the host is busy", "           wait", "           load 9.5"]
+        (insight,) = nowhere.json("insights")
+        assert insight["topic"] == "host" and insight["numbers"] == {"load": 9.5}
+
+
+def test_nothing_to_report_is_a_sentence_and_no_failure(nowhere: Cli) -> None:
+    def nothing(question: m.JobQuestion | m.ControlQuestion, body: bytes) -> Sequence[Says]:
+        recycles = isinstance(question, m.Recycles)
+        return [m.RecyclesReport(recycles=[]) if recycles else m.InsightsReport(insights=[])]
+
+    with FakeDaemon(nowhere.directory, nothing):
+        for command, said in (("recycles", "No worker was replaced"), ("insights", "Nothing to report: ")):
+            ran = nowhere(command)
+            assert (ran.code, ran.err) == (0, "") and ran.out.startswith(said) and ran.out.count("\n") == 1
+            assert nowhere.json(command) == []
+        assert nowhere("recycles", "--pool", "p").out.startswith("No worker of p was replaced")
 
 
 def test_top_in_a_pipe_is_one_frame(cli: Cli, clip: Path) -> None:
@@ -546,6 +595,8 @@ def test_the_daemon_dies_under_a_running_command(scripted: Callable[..., Daemon]
         ["stats", "--json"],
         ["workers"],
         ["pools"],
+        ["recycles", "--json"],
+        ["insights", "--json"],
         ["top", "--once"],
         ["recycle"],
         ["drain"],
@@ -570,8 +621,8 @@ def test_the_runtime_directory_may_be_an_option(cli: Cli, nowhere: Cli) -> None:
 
 def test_help_and_version(nowhere: Cli) -> None:
     commands = (
-        "serve transcribe submit wait result cancel retry quarantine jobs events health stats workers pools top "
-        "recycle drain stop config demo"
+        "serve transcribe submit wait result cancel retry quarantine jobs events health stats workers pools "
+        "recycles insights top recycle drain stop config demo lab"
     )
     shown = nowhere("--help").out
     assert all(re.search(rf"\b{name} ", shown) for name in commands.split())

@@ -97,6 +97,14 @@ def test_pools_shows_what_each_runs(daemon: Daemon) -> None:
     assert expected.items() <= pool.items()
 
 
+def test_recycles_and_insights_are_lists(daemon: Daemon) -> None:
+    answer = daemon.ask("recycles", ref="r", limit=5, pool="default")
+    assert (answer["type"], answer["ref"], answer["recycles"]) == ("recycles_report", "r", [])
+    answer = daemon.ask("insights", ref="i")
+    assert (answer["type"], answer["ref"]) == ("insights_report", "i")
+    assert all(one["said"] and one["severity"] in ("info", "warning", "critical") for one in answer["insights"])
+
+
 def test_jobs_shows_the_newest_first_and_no_more_than_asked_for(daemon: Daemon) -> None:
     wire = daemon.wire()
     wire.play(ONE, job="list-1")
@@ -152,6 +160,9 @@ def test_it_answers_in_milliseconds_while_every_worker_computes_and_bodies_strea
         ([b'{"type":"health"}', b"body"], "too_many_frames"),
         ([b'{"type":"health"}', b"", b"", b""], "too_many_frames"),
         ([b'{"type":"' + b"a" * (1 << 20) + b'"}'], "frame_too_large"),
+        ([b'{"type":"recycles","limit":1001}'], "bad_message"),
+        ([b'{"type":"recycles","pool":"defualt"}'], "unknown_pool"),
+        ([b'{"type":"insights","pool":"default"}'], "bad_message"),
         ([b'{"type":"recycle","pool":"defualt"}'], "unknown_pool"),
         ([b'{"type":"recycle","seat":"default/9.9"}'], "unknown_seat"),
         ([b'{"type":"recycle","seat":"nonsense"}'], "unknown_seat"),

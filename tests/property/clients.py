@@ -45,9 +45,12 @@ class ClientMachine(RuleBasedStateMachine):
         stop_after=st.sampled_from([0, 10, 30, 60, 200]),
         head_start=st.integers(0, 12),
         prompt=st.booleans(),
+        diligent=st.sampled_from([False, False, False, False, True]),
     )
-    def begin(self, policy: Policy, seed: int, stop_after: int, head_start: int, prompt: bool) -> None:
-        self.prompt = prompt
+    def begin(  # noqa: PLR0913 - one world, drawn at once
+        self, policy: Policy, seed: int, stop_after: int, head_start: int, prompt: bool, diligent: bool
+    ) -> None:
+        self.prompt, self.diligent = prompt, diligent
         self.world = StrictWorld(policy, seed)
         self.world.slow = not prompt
         self.names = [pool.name for pool in policy.pools]

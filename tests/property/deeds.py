@@ -1,5 +1,7 @@
 """What the simulated world does: clients, operators, workers, the disk, and one daemon after the other."""
 
+from typing import Any
+
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import actions as do
@@ -8,8 +10,35 @@ from property.records import Entry, Process, Ticket
 from property.world import World
 
 
+TEXT = "The quick brown fox jumps over the lazy dog."
+TEXT_AGAIN = "the quick brown fox jumps over the lazy dog"
+"""What a healthy worker hears in the clip, again and again."""
+TEXT_ALMOST = TEXT_AGAIN + " yes"
+"""Within what one may get wrong."""
+
+CLIP_S = 0.5
+FRESH = 50
+"""Bytes of memory after the warm-up."""
+
+
 class LivelyWorld(World):
     """The world, with everything that may happen in it."""
+
+    host_factor = 1.0
+    """How much longer everything takes on this host."""
+
+    def boot(self) -> None:
+        """Another daemon has workers of its own."""
+        self.slowed: set[str] = set()
+        super().boot()
+
+    def post(self, event: ev.Event) -> list[do.Action]:
+        """A pool that is being emptied waits for those that have the clip, and for nobody else who is well."""
+        actions = super().post(event)
+        for process in self.processes.values():
+            if process.clip and self.core.pools[process.seat.pool].staffing.closing:
+                process.retired = True
+        return actions
 
     # --- clients, operators and the disk ------------------------------------------------------------------------------
 
@@ -120,8 +149,8 @@ class LivelyWorld(World):
 
     def warm(self, process: Process) -> None:
         """The worker has loaded its model."""
-        process.warm = True
-        self.post(ev.WorkerWarmed(process.seat, 0.5, 0.5))
+        process.warm, process.clip_at = True, self.now
+        self.post(ev.WorkerWarmed(process.seat, 0.5, 0.5, CLIP_S * process.slow, TEXT, FRESH))
 
     def progress(self, process: Process, done: float, duration: float) -> None:
         """The worker has come so far; at 0 it says how long the audio is."""
@@ -149,7 +178,9 @@ class LivelyWorld(World):
         ticket, audio_s = self.tickets[process.job], process.told_duration or 1.0
         self.known[process.seat.pool].learn(self.now - process.started_at, audio_s, ticket)
         job, attempt = self._free(process)
-        self.post(ev.StepFinished(process.seat, attempt, Timings(), Work(audio_s=audio_s), job))
+        wall = self.host_factor * process.slow
+        work = Work(audio_s=audio_s, windows=1, beam_steps=20, attempts=1, cpu_s=process.slow)
+        self.post(ev.StepFinished(process.seat, attempt, Timings(transcribe=wall), work, job, process.rss))
 
     def fault(self, process: Process, code: Code, *, leave: bool) -> None:
         """The worker could not do its step; with ``leave`` it cannot be trusted with another one."""
@@ -161,6 +192,35 @@ class LivelyWorld(World):
         process.unwanted = process.sent = False
         process.jobs_done += 1
         return job, process.attempt
+
+    def answer(self, process: Process, text: str = TEXT_AGAIN, took: float = CLIP_S) -> None:
+        """The worker has transcribed the clip."""
+        runs, process.clip = process.clip, 0
+        process.clip_after, process.clip_at = process.jobs_done, self.now
+        process.wrong = process.wrong or text not in (TEXT_AGAIN, TEXT_ALMOST)
+        times = tuple(took * process.slow * self.host_factor for _ in range(runs))
+        self.post(ev.CanaryFinished(process.seat, process.attempt, times, text, process.rss))
+
+    def refuse_the_clip(self, process: Process, *, leave: bool) -> None:
+        """The worker could not even do that."""
+        process.clip, process.refused = 0, True
+        self.post(ev.StepFaulted(process.seat, process.attempt, Fault.of(Code.ENGINE_ERROR, "no clip"), leave))
+
+    # --- the host -----------------------------------------------------------------------------------------------------
+
+    def sample(self, **host: Any) -> None:
+        """The host says how it is, and how its workers are."""
+        limits = {name: pool.recycle.kill_rss for name, pool in self.pools.items()}
+        samples = []
+        for process in self.processes.values():
+            limit = limits[process.seat.pool]
+            fat, still = bool(limit and process.rss > limit), process.frozen and process.seen_frozen
+            process.guilty = process.guilty or fat or still
+            process.seen_frozen = process.frozen and not fat
+            samples.append(ev.WorkerSample(process.seat, process.rss, process.rss // 2, None, process.frozen))
+        self.post(ev.HostSampled(**host, workers=tuple(samples)))
+        for process in self.processes.values():
+            process.seen_frozen = process.frozen
 
     def exit(self, process: Process, how: str = "exit 0", *, hopeless: bool = False) -> None:
         """The process ends, for whatever reason."""

@@ -64,7 +64,8 @@ class JudgedWorld(LivelyWorld):
     def overdue(self, process: Process) -> bool:
         """There is a reason to replace this healthy worker."""
         recycle = self.pools[process.seat.pool].recycle
-        many = bool(recycle.max_jobs) and process.jobs_done >= recycle.max_jobs
+        most = recycle.max_jobs
+        many = isinstance(most, int) and bool(most) and process.jobs_done >= most
         old = bool(recycle.max_age) and self.now - process.spawned_at >= recycle.max_age
         return many or old or process.seat in self.requested
 
@@ -81,7 +82,14 @@ class JudgedWorld(LivelyWorld):
     def due(self, process: Process) -> bool:
         """There may be a reason to replace it: its share of ``max_jobs`` may be as small as one job."""
         recycle = self.pools[process.seat.pool].recycle
-        return self.overdue(process) or bool(recycle.max_jobs and process.jobs_done)
+        counted = recycle.max_jobs != 0 and process.jobs_done > 0
+        return self.overdue(process) or counted or self.sick(process)
+
+    def sick(self, process: Process) -> bool:
+        """There may be something wrong with it."""
+        limit = self.pools[process.seat.pool].recycle.max_rss
+        fat = bool(limit) and process.rss > limit
+        return fat or process.wrong or process.found or process.seat.pool in self.slowed
 
     # --- every action -------------------------------------------------------------------------------------------------
 
@@ -99,6 +107,7 @@ class JudgedWorld(LivelyWorld):
             case do.SendStop(seat):
                 process = self.processes[seat]
                 assert process.warm and not process.job and process.killed_at is None and process.stopped_at is None
+                assert not process.clip, "it still has the clip"
             case do.SendCancel(seat, attempt):
                 process = self.processes[seat]
                 assert process.killed_at is None and process.attempt == attempt and process.sent

@@ -47,7 +47,7 @@ class LawfulWorld(JudgedWorld):
     def _snapshot(self) -> bytes:
         """All that the core knows, but for what it notes of its past."""
         for pool in self.core.pools.values():
-            pool.stale = 0
+            pool.stale = pool.monitor.guards.held_back = 0
             for slot in pool.slots:
                 slot._history.clear()
         return pickle.dumps(self.core)
@@ -75,6 +75,9 @@ class LawfulWorld(JudgedWorld):
         assert slot.ready == process.ready
         assert (slot.state is State.KILLING) == (process.killed_at is not None)
         if slot.state in (State.BUSY, State.DRAINING):
+            if process.clip:
+                assert slot.task is None and slot.attempt == process.attempt, "the clip and a step at once"
+                return
             assert slot.task and (slot.task.job, slot.attempt) == (process.job, process.attempt)
             assert slot.sent == process.sent, "what is not stored is not sent, and what is stored is"
             assert process.sent or self._awaits(process), "it waits for nothing"
@@ -182,7 +185,8 @@ class LawfulWorld(JudgedWorld):
         dismissed = self.cause.seat if isinstance(self.cause, ev.StepFaulted) and self.cause.leave else None
         for policy, slot in self.slots():
             left = self.before[policy.name, slot.index] in READY_STATES and slot.state in LEAVING_STATES
-            if not left or slot.seat == dismissed or self.closed(policy.name):
+            refused = slot.seat in self.processes and self.processes[slot.seat].refused
+            if not left or refused or slot.seat == dismissed or self.closed(policy.name):
                 continue
             self._check_retirement(policy, slot)
 
@@ -192,7 +196,8 @@ class LawfulWorld(JudgedWorld):
         assert not any(seat.pool == policy.name for seat in self.voluntary), "two retire at once"
         self.voluntary.add(slot.seat)
         ready = sum(process.ready for process in self.staff(policy.name))
-        assert ready >= policy.workers - (not policy.start_first), "a retired worker is missed"
+        needed = policy.workers - (not policy.start_first or self.processes[slot.seat].wrong)
+        assert ready >= needed, "a retired worker is missed"
 
     def _check_vacations(self) -> None:
         """A seat whose worker died is given up only when there are enough other workers, or will be soon."""

@@ -40,7 +40,8 @@ def can_act(process: Process) -> bool:
         return True
     if process.stuck or (process.greeted_at is not None and not process.loading):
         return False
-    waits = process.warm and not process.sent and process.stopped_at is None and process.killed_at is None
+    free = process.warm and not process.sent and not process.clip
+    waits = free and process.stopped_at is None and process.killed_at is None
     return not waits
 
 
@@ -58,6 +59,8 @@ def act(world: World, actor: Process | Ticket) -> None:
         fail_to_load(world, actor)
     elif not actor.warm:
         world.warm(actor)
+    elif actor.clip:
+        world.answer(actor)
     elif actor.sent and actor.cancelled_at is not None:
         world.fault(actor, Code.CANCELLED, leave=False)
     elif actor.sent and not actor.told_duration and actor.attempt % 2:

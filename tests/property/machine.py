@@ -25,7 +25,8 @@ from hypothesis.stateful import precondition, rule
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
-from property.clients import WHICH, ClientMachine, pick
+from property.checkups import CheckupMachine, by_worker
+from property.clients import WHICH, pick
 from property.life import breathe, fail_to_load
 from property.records import Process, Ticket
 from property.speech import last_words, nonsense
@@ -38,36 +39,7 @@ LONG = st.sampled_from([9.0, 90.0, 1.0])
 LATE = st.sampled_from([0.0, 1.0, 3.0])
 
 
-def facts(process: Process) -> dict[str, bool]:
-    """What a rule may want to be so."""
-    return {
-        "greeted": process.greeted_at is not None,
-        "warm": process.warm,
-        "busy": bool(process.job) and process.sent,
-        "meant": bool(process.job) and not process.sent,
-        "killed": process.killed_at is not None,
-        "cancelled": process.cancelled_at is not None,
-    }
-
-
-def by_worker(wanted: str, **draws: st.SearchStrategy) -> Callable:
-    """A rule for one of the processes with these facts, e.g. ``"busy !killed"``."""
-    needed = {word.lstrip("!"): not word.startswith("!") for word in wanted.split()}
-
-    def fitting(self: "ClientMachine") -> list[Process]:
-        return [process for process in self.world.processes.values() if facts(process).items() >= needed.items()]
-
-    def decorate(act: Callable) -> Callable:
-        def run(self: "ClientMachine", which: int, **drawn: object) -> None:
-            act(self, pick(fitting(self), which), **drawn)
-
-        run.__name__ = act.__name__
-        return precondition(fitting)(rule(which=WHICH, **draws)(run))
-
-    return decorate
-
-
-class CoreMachine(ClientMachine):
+class CoreMachine(CheckupMachine):
     """With workers, the clock and the end."""
 
     # --- all goes well ------------------------------------------------------------------------------------------------
@@ -180,7 +152,7 @@ class CoreMachine(ClientMachine):
     def mend_the_models(self) -> None:
         self.world.broken_models.clear()
 
-    @by_worker("!killed", kind=st.integers(0, 6))
+    @by_worker("!killed", kind=st.integers(0, 8))
     def talk_nonsense(self, process: Process, kind: int) -> None:
         self.babble(process, kind)
 
@@ -189,18 +161,18 @@ class CoreMachine(ClientMachine):
             self.world.babble(process, event)
             assert process.killed_at is not None
 
-    @by_worker("killed", kind=st.integers(0, 6))
+    @by_worker("killed", kind=st.integers(0, 7))
     def speak_after_the_kill(self, process: Process, kind: int) -> None:
         event = last_words(process, kind)
         if not isinstance(event, ev.WorkerGreeted) or process.greeted_at is not None:
             self.world.whisper(event)
 
     @precondition(lambda self: self.world.gone)
-    @rule(which=WHICH, kind=st.integers(0, 7))
+    @rule(which=WHICH, kind=st.integers(0, 8))
     def speak_from_the_grave(self, which: int, kind: int) -> None:
         process = pick(self.world.gone, which)
         last = ev.WorkerExited(process.seat, "SIGKILL", hopeless=True)
-        self.world.whisper(last if kind == 7 else last_words(process, kind))
+        self.world.whisper(last if kind == 8 else last_words(process, kind))
 
     # --- the clock ----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
 from property.judge import covers
-from property.laws import LawfulWorld
+from property.health import HealthyWorld
 from property.records import Entry, Process, Ticket, TimerKey
 
 AGAIN = "again"
@@ -15,7 +15,7 @@ MOST_INTERRUPTED = 3
 """Kills of the daemon that one job may see while it runs."""
 
 
-class StrictWorld(LawfulWorld):
+class StrictWorld(HealthyWorld):
     """The lawful world, with an expectation for everything that it does."""
 
     def submit(self, ticket: Ticket) -> None:

@@ -3,10 +3,14 @@
 from hypothesis import strategies as st
 
 from asrd_supervisor.core.policy import (
+    CanaryPolicy,
     ClientQuota,
     Deadlines,
+    DriftPolicy,
     Duration,
+    GuardPolicy,
     PoolPolicy,
+    PositiveDuration,
     QueuePolicy,
     RecyclePolicy,
     RestartPolicy,
@@ -27,21 +31,45 @@ DEADLINES = Deadlines(
 )
 
 
+OFTEN = CanaryPolicy(every_jobs=3, idle=PositiveDuration(5))
+
+
 @st.composite
 def pool_policies(draw: st.DrawFn, name: str, durable: bool) -> PoolPolicy:
     """One pool."""
-    max_jobs, max_age = draw(st.sampled_from([(0, 0), (1, 0), (2, 0), (4, 0), (0, 20), (3, 30)]))
+    max_jobs, max_age = draw(st.sampled_from([(0, 0), (1, 0), (2, 0), (4, 0), (0, 20), (3, 30), ("auto", 0), (0, 0)]))
+    max_rss, kill_rss = draw(st.sampled_from([(0, 0), (0, 2000), (1000, 0), (1000, 2000)]))
     return PoolPolicy(
         name=name,
         workers=draw(st.sampled_from([1, 2, 2, 3])),
         start_first=draw(st.booleans()),
-        recycle=RecyclePolicy(max_jobs=max_jobs, max_age=Duration(max_age)),
+        recycle=RecyclePolicy(
+            max_jobs=max_jobs,  # type: ignore[arg-type]
+            max_age=Duration(max_age),
+            max_rss=Size(max_rss),
+            kill_rss=Size(kill_rss),
+            guards=draw(guard_policies()),
+        ),
+        drift=draw(st.sampled_from([DriftPolicy(min_jobs=5), DriftPolicy(min_jobs=5), DriftPolicy(enabled=False)])),
+        canary=draw(st.sampled_from([CanaryPolicy(enabled=False), OFTEN, OFTEN])),
         deadlines=DEADLINES,
         restarts=RestartPolicy(
             intensity=draw(st.integers(1, 3)), period=Duration(20), delay_max=Duration(3), revive=Duration(15)
         ),
         retries=draw(retry_policies()),
         durable=durable,
+    )
+
+
+@st.composite
+def guard_policies(draw: st.DrawFn) -> GuardPolicy:
+    """Brakes that a short life feels."""
+    return GuardPolicy(
+        cooldown=Duration(draw(st.sampled_from([0, 2, 15]))),
+        window=PositiveDuration(draw(st.sampled_from([1, 10, 40]))),
+        budget=draw(st.sampled_from([0, 1, 2])),
+        min_jobs=draw(st.sampled_from([0, 0, 2])),
+        min_age=Duration(draw(st.sampled_from([0, 0, 6]))),
     )
 
 

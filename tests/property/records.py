@@ -50,6 +50,25 @@ class Process:
     guilty: bool = False
     stuck: bool = False
     acted_at: float = 0.0
+    clip: int = 0
+    """How often it shall transcribe the built-in clip now."""
+    clip_after: int = 0
+    """Jobs that it had done when it last did."""
+    clip_at: float = 0.0
+    refused: bool = False
+    """It could not transcribe it."""
+    wrong: bool = False
+    """It answered with another text than at its start."""
+    found: bool = False
+    """It was found degraded, whoever did."""
+    rss: int = 0
+    """After its last job."""
+    frozen: bool = False
+    """It is stopped by a signal."""
+    seen_frozen: bool = False
+    """The host has said so before."""
+    slow: float = 1.0
+    """How much longer everything takes it."""
 
     @property
     def ready(self) -> bool:
@@ -59,7 +78,7 @@ class Process:
     @property
     def idle(self) -> bool:
         """Ready, with nothing to do."""
-        return self.ready and not self.job
+        return self.ready and not self.job and not self.clip
 
 
 @dataclass

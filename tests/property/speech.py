@@ -8,7 +8,8 @@ from property.records import Process
 
 def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
     """What no healthy worker says; None where it would be in order."""
-    seat, other = process.seat, process.attempt + (1 if process.sent else 0)
+    seat, attempt = process.seat, process.attempt
+    other = attempt + (1 if process.sent or process.clip else 0)
     events: list[ev.WorkerEvent | None] = [
         ev.WorkerBroke(seat, "garbage"),
         ev.WorkerGreeted(seat, 1000 + seat.generation) if process.greeted_at is not None else None,
@@ -17,6 +18,8 @@ def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
         ev.SegmentDecoded(seat, other, 0, 1.0, "nonsense"),
         ev.StepFinished(seat, other, Timings(), Work(), "nonsense"),
         ev.StepFaulted(seat, other, Fault.of(Code.ENGINE_ERROR, "nonsense"), leave=True),
+        ev.CanaryFinished(seat, attempt + bool(process.clip), (1.0,), "nonsense"),
+        ev.StepFinished(seat, attempt, Timings(), Work(), "nonsense") if process.clip else None,
     ]
     return events[kind]
 
@@ -32,5 +35,6 @@ def last_words(process: Process, kind: int) -> ev.WorkerEvent:
         ev.StepFinished(seat, attempt, Timings(), Work(), process.job),
         ev.StepFaulted(seat, attempt, Fault.of(Code.ENGINE_ERROR, "too late"), leave=True),
         ev.WorkerBroke(seat, "garbage"),
+        ev.CanaryFinished(seat, attempt, (1.0,), "too late"),
     ]
     return events[kind]

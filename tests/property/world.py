@@ -133,7 +133,7 @@ class World:
                 self._write_down(action)
             case do.Leave():
                 self.left.append(action)
-            case do.SendLoad() | do.SendStep() | do.SendCancel() | do.SendStop() | do.Kill():
+            case do.SendLoad() | do.SendStep() | do.SendCanary() | do.SendCancel() | do.SendStop() | do.Kill():
                 self._perform_on_worker(self.processes[action.seat], action)
 
     def _set(self, key: TimerKey, delay: float, event: ev.TimerFired | ev.AlarmRang) -> None:
@@ -210,6 +210,9 @@ class World:
                 process.segments = 0
                 process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
                 self.tickets[process.job].attempts += 1
+            case do.SendCanary(_, attempt, runs):
+                process.clip, process.attempt = runs, attempt
+                process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
             case do.SendCancel():
                 process.cancelled_at = self.now
                 process.due = self.now + self.pools[process.seat.pool].deadlines.cancel
@@ -217,7 +220,7 @@ class World:
                 process.stopped_at = self.now
             case do.Kill(_, dump):
                 if process.killed_at is None:
-                    process.timed_out = self.ringing is not None
+                    process.timed_out = self.ringing is not None or (process.seen_frozen and process.frozen)
                     process.asked = process.unwanted
                 process.killed_at = self.now
                 process.doomed = process.doomed or not dump

@@ -114,6 +114,11 @@ class BareWorker:
         self.start(attempt, audio=audio, body=body, **options)
         return self.ends(attempt)
 
+    def canary(self, attempt: int, runs: int = 1) -> link.FromWorker:
+        """The answer to being asked for the built-in clip."""
+        self.say(link.RunCanary(attempt, runs))
+        return self.hears().message
+
     def vanish(self) -> None:
         """Close our end of the link; our process stays."""
         self._link.close(linger=0)

@@ -9,7 +9,7 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.policy import Duration, PoolPolicy, QueuePolicy, RecyclePolicy, RetryPolicy
+from asrd_supervisor.core.policy import CanaryPolicy, Duration, PoolPolicy, QueuePolicy, RecyclePolicy, RetryPolicy
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.supervisor import Policy, Supervisor
 
@@ -17,8 +17,9 @@ NEVER = RecyclePolicy(max_jobs=0, max_age=Duration(0))
 
 
 def pool(name: str = "p", *, workers: int = 2, start_first: bool = False, **more: Any) -> PoolPolicy:
-    """A pool that recycles nobody, unless told otherwise."""
-    return PoolPolicy(**{"name": name, "workers": workers, "start_first": start_first, "recycle": NEVER, **more})
+    """A pool that recycles nobody and gives nobody the clip, unless told otherwise."""
+    quiet = {"recycle": NEVER, "canary": CanaryPolicy(enabled=False)}
+    return PoolPolicy(**{"name": name, "workers": workers, "start_first": start_first, **quiet, **more})
 
 
 def seat(name: str) -> Seat:

@@ -1,11 +1,18 @@
 """The parts of the command that need no daemon."""
 
 import inspect
+import io
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 import asrd
 from asrd.aio import AsyncClient
@@ -14,6 +21,7 @@ from asrd.cli.frame import Rate, Sample
 from asrd.cli.options import Lane, engine_options, formats_of, states_of, wishes
 from asrd.cli.output import Rendering
 from asrd.cli.source import Source, check_stems, sources
+from asrd.cli.tables import insights_lines, recycles_table, workers_table
 from asrd.cli.verdict import UsageError, report
 from asrd.cues import Layout
 from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
@@ -185,6 +193,85 @@ def test_answers_are_shown_with_all_fields_and_none_of_the_wire() -> None:
 def test_words_of_the_daemon_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     screen.show(screen.table(("FAULT",), [("[red]x[/red] :smile:",)]))
     assert "[red]x[/red] :smile:" in capsys.readouterr().out
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times of day are those of Greenwich."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC0")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def shown(table: Table, width: int = 200) -> list[str]:
+    """The lines of a table without the spaces at their ends."""
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def worker(**more: Any) -> m.WorkerReport:
+    plain = {"seat": "default/0.17", "pool": "default", "slot": 0, "generation": 17, "pid": 13421, "state": "busy"}
+    figures = {"jobs_done": 3, "uptime_s": 60.0, "rss_bytes": 315_000_000, "vram_bytes": None}
+    return m.WorkerReport(**{**plain, **figures, **more})
+
+
+@pytest.mark.parametrize(
+    ("known", "cell"),
+    [
+        ({}, "-"),
+        ({"condition": "ok", "slowdown": 1.026}, "ok 1.03x"),
+        ({"condition": "wrong"}, "wrong"),
+        ({"slowdown": 0.9}, "0.90x"),
+    ],
+)
+def test_workers_are_shown_with_their_condition(known: dict[str, Any], cell: str) -> None:
+    head, row = shown(workers_table([worker(**known)]))
+    place = head.index("CONDITION")
+    assert row[place:].startswith(f"{cell}  ")
+    assert row[head.index("RSS") :].split("  ")[:2] == ["315 MB", "-"]
+    assert "315 MB  2400 MB  -" in shown(workers_table([worker(vram_bytes=2_400_000_000)]))[1]
+
+
+def test_on_a_narrow_terminal_the_job_gives_way_and_not_what_is_left_of_it() -> None:
+    busy = worker(condition="suspect", slowdown=1.21, job="0f8b5a" * 5)
+    lines = shown(workers_table([busy]), width=80)
+    assert len(lines) == 2 and "suspect 1.21x  315 MB" in lines[1] and "…" in lines[1]
+    assert busy.job in shown(workers_table([busy]))[1]
+
+
+@pytest.mark.usefixtures("utc")
+def test_recycles_are_sentences_with_what_came_of_them() -> None:
+    first = m.RecycleReport(at=1_795_255_200.9, pool="p", seat="p/0.1", reason="memory", said="p/0.1 retired: fat")
+    helped, useless = (msgspec.structs.replace(first, effective=effective) for effective in (True, False))
+    assert shown(recycles_table([first, helped, useless])) == [
+        "WHEN                 HELPED  WHAT",
+        "2026-11-21 10:00:00  -       p/0.1 retired: fat",
+        "2026-11-21 10:00:00  yes     p/0.1 retired: fat",
+        "2026-11-21 10:00:00  no      p/0.1 retired: fat",
+    ]
+
+
+def test_a_long_sentence_takes_several_lines_and_loses_nothing() -> None:
+    said = "default/0.17 retired: 1.62× slower than its own start for the same work, siblings 1.03×; replacement 0.99×"
+    report = m.RecycleReport(at=0.0, pool="p", seat="p/0.1", reason="slow", said=said)
+    lines = shown(recycles_table([report]), width=60)
+    assert " ".join(line[29:] for line in lines[1:]) == said
+
+
+def test_insights_have_advice_and_figures_below_them() -> None:
+    grows = {"mb_per_job": 5.0625, "rss_mb": 12345.6, "seats": ["p/0.1"], "exact": 7, "unit": "MB", "cause": None}
+    leak = m.Insight(topic="memory", severity="critical", said="it leaks", advice="recycle it", numbers=grows)
+    plain = m.Insight(topic="host", severity="info", said="[b]busy[/b]")
+    assert shown(insights_lines([leak, plain])) == [
+        "critical  it leaks",
+        "            recycle it",
+        '            mb_per_job 5.062, rss_mb 12346, seats ["p/0.1"], exact 7, unit MB, cause null',
+        "info      [b]busy[/b]",
+    ]
 
 
 def stats(completed: int, audio_s: float) -> m.StatsReport:

@@ -93,6 +93,28 @@ def test_the_same_with_asyncio(place: Path) -> None:
         asyncio.run(story())
 
 
+def test_what_the_daemon_has_found_out(place: Path, client: asrd.Client) -> None:
+    recycle = m.RecycleReport(at=1.5, pool="p", seat="p/0.1", reason="max_jobs", said="enough", numbers={"jobs": [9]})
+    insight = m.Insight(topic="host", severity="info", said="busy", numbers={"cpu_pressure": 61.5})
+
+    def tells(question: Question, body: bytes) -> Sequence[Says]:
+        recycles = isinstance(question, m.Recycles)
+        return [m.RecyclesReport(recycles=[recycle]) if recycles else m.InsightsReport(insights=[insight])]
+
+    async def story() -> None:
+        async with asrd.AsyncClient(place) as asking:
+            assert await asking.recycles(7, "p") == await asking.recycles() == [recycle]
+            assert await asking.insights() == [insight]
+
+    with FakeDaemon(place, tells) as daemon:
+        assert client.recycles() == [recycle]
+        assert client.recycles(limit=2, pool="p") == [recycle]
+        assert client.insights() == [insight]
+        asyncio.run(story())
+        asked = [question for question in daemon.asked if isinstance(question, m.Recycles)]
+        assert [(question.limit, question.pool) for question in asked] == [(50, None), (2, "p"), (7, "p"), (50, None)]
+
+
 def test_options_may_have_any_name_that_is_not_reserved(place: Path, client: asrd.Client) -> None:
     with FakeDaemon(place, good) as daemon:
         client.transcribe(b"audio", **{"audio": 1, "self": 2, "beam-size": 3})
@@ -366,6 +388,7 @@ except KeyboardInterrupt:
 """
 
 FORK = """
+sys.stdin.read()  # what it says before the test is done reading lines would be lost
 if os.fork():
     os.wait()
 else:
@@ -379,7 +402,7 @@ else:
 def program(place: Path, then: str) -> "subprocess.Popen[str]":
     """A program that has submitted a job which never ends."""
     code = PROGRAM.format(then=textwrap.indent(then, "    "))
-    process = subprocess.Popen([sys.executable, "-P", "-c", code, place], stdout=-1, stderr=-1, text=True)
+    process = subprocess.Popen([sys.executable, "-P", "-c", code, place], stdin=-1, stdout=-1, stderr=-1, text=True)
     assert process.stdout is not None and process.stdout.readline() == "submitted\n"
     return process
 

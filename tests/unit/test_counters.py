@@ -4,6 +4,7 @@ import wave
 from pathlib import Path
 
 import ctranslate2
+import msgspec
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel
@@ -53,9 +54,9 @@ def test_steps_are_those_of_the_longest_hypothesis(
     results = counted.generate(encoded, [[50257], [50257]], beam_size=2, num_hypotheses=2, max_length=12)
     longest = max(len(tokens) for result in results for tokens in result.sequences_ids)
 
-    work = counters.work(audio_s=60, segments=3)
+    work = counters.work(audio_s=60, segments=3, kind="beam2")
     assert (work.windows, work.attempts, work.beam_steps, work.sample_steps) == (1, 1, longest, 0)
-    assert (work.audio_s, work.segments) == (60, 3)
+    assert (work.audio_s, work.segments, work.kind) == (60, 3, "beam2")
     assert 0 < longest <= 12
     assert work.cpu_s > 0
 
@@ -138,6 +139,21 @@ def test_the_work_of_a_job_is_its_own(engine: FasterWhisper, clip: Samples) -> N
 
     _, again, _ = _work(engine, clip, temperature=0.0)
     assert (again.windows, again.attempts, again.beam_steps) == (first.windows, first.attempts, first.beam_steps)
+
+
+def test_work_says_what_its_steps_cost(engine: FasterWhisper, clip: Samples) -> None:
+    _, work, _ = _work(engine, clip, temperature=0.0, beam_size=1, word_timestamps=True)
+    assert work.kind == "beam1+words"
+
+
+def test_the_clip_of_the_engine_itself_is_nobodys_work(engine: FasterWhisper, clip: Samples) -> None:
+    _, before, vad_s = _work(engine, clip, temperature=0.0, vad_filter=True)
+    assert vad_s > 0
+    assert "amiable" in engine.canary()
+    _, after, _ = _work(engine, clip, temperature=0.0, vad_filter=True)
+
+    uncounted = {"cpu_s": 0.0}
+    assert msgspec.structs.replace(after, **uncounted) == msgspec.structs.replace(before, **uncounted)
 
 
 def test_longer_audio_is_more_windows_and_a_fallback_more_attempts(engine: FasterWhisper, clip: Samples) -> None:

@@ -34,8 +34,8 @@ def test_a_verdict_is_a_reason_with_its_numbers(known: Facts, verdict: Verdict |
 
 def test_zero_means_never() -> None:
     assert judge(facts(10**6, limit=0, age=1e9), NEVER) is None
-    assert limit_of(0, 1, 4, NEVER, random.Random(1)) == 0
-    assert limit_of(0, 7, 4, NEVER, random.Random(1)) == 0
+    assert limit_of(0, 1, 4, 0, random.Random(1)) == 0
+    assert limit_of(0, 7, 4, 0, random.Random(1)) == 0
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,7 @@ def test_zero_means_never() -> None:
     ],
 )
 def test_the_first_workers_get_even_shares(max_jobs: int, workers: int, limits: list[int]) -> None:
-    policy = RecyclePolicy(max_jobs=max_jobs)
-    assert [limit_of(slot, 1, workers, policy, random.Random(1)) for slot in range(workers)] == limits
+    assert [limit_of(slot, 1, workers, max_jobs, random.Random(1)) for slot in range(workers)] == limits
 
 
 @given(
@@ -64,7 +63,7 @@ def test_the_first_workers_get_even_shares(max_jobs: int, workers: int, limits: 
 def test_a_limit_is_never_above_max_jobs_and_later_ones_at_most_a_tenth_below(
     max_jobs: int, workers: int, slot: int, generation: int, rng: random.Random
 ) -> None:
-    limit = limit_of(slot, generation, workers, RecyclePolicy(max_jobs=max_jobs), rng)
+    limit = limit_of(slot, generation, workers, max_jobs, rng)
     assert 1 <= limit <= max_jobs
     if generation > 1 or slot >= workers:
         assert limit >= max_jobs * 0.9
@@ -72,5 +71,5 @@ def test_a_limit_is_never_above_max_jobs_and_later_ones_at_most_a_tenth_below(
 
 def test_later_limits_are_spread() -> None:
     rng = random.Random(1)
-    limits = [limit_of(0, 2, 4, RecyclePolicy(max_jobs=200), rng) for _ in range(300)]
+    limits = [limit_of(0, 2, 4, 200, rng) for _ in range(300)]
     assert (min(limits), max(limits)) == (180, 200)

@@ -13,7 +13,7 @@ from asrd_protocol.faults import Code
 from asrd_worker.engines.base import EngineFault, LoadError, options_of, settings_of
 from asrd_worker.engines.faster_whisper import FasterWhisper, _keywords
 from asrd_worker.engines.whisper_checks import check
-from asrd_worker.engines.whisper_options import SYNONYMS, VadParameters, WhisperOptions
+from asrd_worker.engines.whisper_options import SYNONYMS, VadParameters, WhisperOptions, kind_of
 
 VOCABULARY = 51_864
 LIBRARY = inspect.signature(WhisperModel.transcribe).parameters
@@ -153,6 +153,31 @@ def test_clips(clips: object) -> None:
 def test_clips_that_no_audio_has(clips: object, said: str) -> None:
     """A clip that starts long before the audio would keep the worker busy until its deadline."""
     assert _complaint(clip_timestamps=clips) == said
+
+
+# --- what a decoding step costs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, "beam5"),
+        ({"beam_size": 1, "word_timestamps": True}, "beam1+words"),
+        ({"vad_filter": True}, "beam5+vad"),
+        ({"best_of": 2}, "beam5+best2"),
+        ({"patience": 2}, "beam5+patience2.0"),
+        ({"patience": 1.0, "best_of": 5, "vad_filter": False}, "beam5"),
+        ({"language": "en", "temperature": 0.0, "initial_prompt": "x", "max_new_tokens": 3}, "beam5"),
+        (
+            {"beam_size": 16, "best_of": 16, "patience": 3.14159265, "word_timestamps": True, "vad_filter": True},
+            "beam16+best16+patience3.1+words+vad",
+        ),
+    ],
+)
+def test_jobs_whose_steps_cost_the_same_are_of_one_kind(given: dict[str, Any], kind: str) -> None:
+    """Words longer than these there are none, so a kind has room on the wire."""
+    assert kind_of(_options(**given)) == kind
+    assert len(kind) <= 64
 
 
 # --- names and settings -----------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_the_end_says_how_long_it_took_and_how_much_work_it_was(worker: BareWork
     elapsed = time.perf_counter() - asked
 
     timings = done.timings
-    assert done.work == Work(audio_s=3.5, windows=1, segments=2)
+    assert done.work == Work(audio_s=3.5, windows=1, attempts=1, beam_steps=100, segments=2)
     assert 0.1 <= timings.transcribe <= elapsed
     assert 0 < timings.decode < elapsed
     assert 0 < timings.write < elapsed

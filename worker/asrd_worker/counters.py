@@ -24,7 +24,7 @@ class Counters:
         self.vad_s = 0.0
         self._cpu = time.process_time()
 
-    def work(self, audio_s: float, segments: int) -> Work:
+    def work(self, audio_s: float, segments: int, kind: str = "") -> Work:
         """What the job was."""
         return Work(
             audio_s=audio_s,
@@ -34,6 +34,7 @@ class Counters:
             attempts=self.attempts,
             segments=segments,
             cpu_s=round(time.process_time() - self._cpu, 6),
+            kind=kind,
         )
 
     def timing_vad(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ computation hangs.
 """
 
 import time
-import traceback
 from collections import deque
 
 import msgspec
@@ -18,9 +17,14 @@ from asrd_protocol.model import Segment, Timings, Transcript
 from asrd_worker.blob import Blob, Door
 from asrd_worker.engines import find
 from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, options_of, settings_of
+from asrd_worker.failures import failure_of
+from asrd_worker.memory import Tidy, rss_bytes
 
 _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
+
+_TEXT_MAX = 4096
+"""Characters of the clip's text on the link. An engine that loops says much more than it should."""
 
 
 class Worker:
@@ -33,6 +37,7 @@ class Worker:
         self._pid = pid
         self._inbox: deque[list[zmq.Frame]] = deque()
         self._max_audio_s = 0.0
+        self._tidy = Tidy()
 
     def run(self) -> Exit:
         """Work until told to leave."""
@@ -47,6 +52,9 @@ class Worker:
             match message:
                 case link.RunStep():
                     self._run(engine, message)
+                    self._tidy.step_done()
+                case link.RunCanary():
+                    self._prove(engine, message)
                 case link.StopWorker():
                     engine.close()
                     return Exit.OK
@@ -65,7 +73,10 @@ class Worker:
         engine.load()
         loaded = time.perf_counter()
         engine.warm_up()
-        self._say(link.Ready(round(loaded - start, 3), round(time.perf_counter() - loaded, 3), {}))
+        canary = _canary(engine, 1)
+        self._tidy.settle()
+        warm_up_s = time.perf_counter() - loaded
+        self._say(link.Ready(round(loaded - start, 3), round(warm_up_s, 3), {}, canary, rss_bytes()))
         return engine
 
     # --- one step -----------------------------------------------------------------------------------------------------
@@ -75,13 +86,17 @@ class Worker:
         try:
             with self._door.take(step.attempt) as body:
                 self._transcribe(engine, step, body)
-        except EngineFault as error:
-            self._say(link.StepFailed(step.attempt, error.fault, error.leave))
-        except MemoryError:
-            fault = Fault.of(Code.OUT_OF_MEMORY, "the worker has no memory for this job")
-            self._say(link.StepFailed(step.attempt, fault, True))
         except Exception as error:
-            self._say(link.StepFailed(step.attempt, _fault_of(error)))
+            self._say(link.StepFailed(step.attempt, *failure_of(error)))
+
+    def _prove(self, engine: Engine, asked: link.RunCanary) -> None:
+        """Transcribe the built-in clip. An engine that cannot even do that is not to be trusted with a job."""
+        try:
+            run = _canary(engine, asked.runs)
+        except Exception as error:
+            self._say(link.StepFailed(asked.attempt, failure_of(error).fault, True))
+        else:
+            self._say(link.CanaryDone(asked.attempt, run, rss_bytes()))
 
     def _transcribe(self, engine: Engine, step: link.RunStep, body: Blob) -> None:
         synonyms: dict[str, str] = getattr(engine, "synonyms", {})
@@ -99,7 +114,7 @@ class Worker:
             transcribe=round(transcribed - decoded - outline.vad_s, 6),
             write=round(time.perf_counter() - transcribed, 6),
         )
-        self._say(link.StepDone(step.attempt, timings, outline.work, outline.language), transcript)
+        self._say(link.StepDone(step.attempt, timings, outline.work, outline.language, rss_bytes()), transcript)
 
     def _decode(self, engine: Engine, heard: object, options: object, attempt: int) -> tuple[list[Segment], Outline]:
         """Send each segment on as it comes; a cancel is heard between two."""
@@ -142,13 +157,14 @@ def _is_cancel(frames: list[zmq.Frame], attempt: int) -> bool:
     return isinstance(message, link.CancelStep) and message.attempt == attempt
 
 
-def _fault_of(error: Exception) -> Fault:
-    """What the exception carries, or one sentence on it; the traceback goes to the log."""
-    carried = getattr(error, "fault", None)  # AudioFault has one; importing PyAV to name it here would cost 0.1 s
-    if isinstance(carried, Fault):
-        return carried
-    traceback.print_exc()
-    return Fault.of(Code.ENGINE_ERROR, f"the engine failed: {type(error).__name__}: {error}")
+def _canary(engine: Engine, runs: int) -> link.CanaryRun:
+    """The built-in clip, so many times."""
+    took, text = [], ""
+    for _ in range(runs):
+        start = time.perf_counter()
+        text = engine.canary()
+        took.append(round(time.perf_counter() - start, 6))
+    return link.CanaryRun(took, text[:_TEXT_MAX])
 
 
 def _transcript(segments: list[Segment], outline: Outline, duration: float, warnings: list[str]) -> Transcript:

@@ -53,6 +53,14 @@ class Operations:
         """Every pool with what it runs."""
         return (await self._control(m.Pools(), m.PoolsReport)).pools
 
+    async def recycles(self, limit: int = 50, pool: str | None = None) -> list[m.RecycleReport]:
+        """Workers that were replaced on purpose, the newest first: why, and whether it helped; of a pool or all."""
+        return (await self._control(m.Recycles(limit=limit, pool=pool), m.RecyclesReport)).recycles
+
+    async def insights(self) -> list[m.Insight]:
+        """What the daemon has noticed, with the figures behind it and what to do; the most urgent first."""
+        return (await self._control(m.Insights(), m.InsightsReport)).insights
+
     async def recycle(self, pool: str | None = None, seat: str | None = None) -> m.Done:
         """Replaces healthy workers by fresh ones, of one pool or one seat or all."""
         return await self._control(m.Recycle(pool=pool, seat=seat), m.Done)

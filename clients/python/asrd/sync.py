@@ -228,6 +228,14 @@ class Client:
         """As :meth:`asrd.AsyncClient.pools`."""
         return self.perform(self._async.pools())
 
+    def recycles(self, limit: int = 50, pool: str | None = None) -> list[m.RecycleReport]:
+        """As :meth:`asrd.AsyncClient.recycles`."""
+        return self.perform(self._async.recycles(limit, pool))
+
+    def insights(self) -> list[m.Insight]:
+        """As :meth:`asrd.AsyncClient.insights`."""
+        return self.perform(self._async.insights())
+
     def recycle(self, pool: str | None = None, seat: str | None = None) -> m.Done:
         """As :meth:`asrd.AsyncClient.recycle`."""
         return self.perform(self._async.recycle(pool, seat))

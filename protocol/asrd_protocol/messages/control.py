@@ -1,6 +1,6 @@
 """The control socket: how the daemon is, and what it shall do."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -39,6 +39,17 @@ class Pools(Message, frozen=True, kw_only=True):
     """Every pool with its configuration."""
 
 
+class Recycles(Message, frozen=True, kw_only=True):
+    """The healthy workers that were replaced, why, and whether it helped."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    pool: PoolName | None = None
+
+
+class Insights(Message, frozen=True, kw_only=True):
+    """What the daemon has noticed, in sentences with the numbers behind them."""
+
+
 class Recycle(Message, frozen=True, kw_only=True):
     """Replace healthy workers, one after the other, each by one that is warm before."""
 
@@ -60,7 +71,7 @@ class Stop(Message, frozen=True, kw_only=True):
     now: bool = False
 
 
-ControlQuestion = Health | Stats | Workers | Jobs | Pools | Recycle | Drain | Stop
+ControlQuestion = Health | Stats | Workers | Jobs | Pools | Recycles | Insights | Recycle | Drain | Stop
 
 # --- answers ----------------------------------------------------------------------------------------------------------
 
@@ -125,6 +136,11 @@ class StatsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
     uptime_s: float = 0.0
 
 
+Condition = Literal["unknown", "ok", "suspect", "degraded", "wrong"]
+"""``unknown``: too few jobs yet. ``suspect``: slower for the same work, not for long. ``wrong``: it does not transcribe
+the built-in clip as it did."""
+
+
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One seat and the worker in it."""
 
@@ -141,6 +157,13 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """None where it is not known."""
     job: str | None = None
     """What the worker is doing."""
+    pss_bytes: int | None = None
+    """Its memory, with what it shares with others counted in shares; None where it is not known."""
+    condition: Condition = "unknown"
+    slowdown: float | None = None
+    """The time it needs for the same work, as a multiple of what it needed when it was young."""
+    proof_age_s: float = 0.0
+    """Seconds since its computation last showed that it is alive."""
     last_fault: str = ""
     """Why the seat has no healthy worker."""
 
@@ -199,10 +222,74 @@ class PoolsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
     pools: list[PoolReport]
 
 
+class RecycleReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One healthy worker that was replaced."""
+
+    at: float
+    """Seconds since the epoch."""
+    pool: str
+    seat: str
+    reason: str
+    said: str
+    """All of it in a sentence."""
+    numbers: dict[str, Any] = {}
+    """What the verdict was based on."""
+    jobs_done: int = 0
+    age_s: float = 0.0
+    replacement: str = ""
+    """Who came in its place, as far as it is known."""
+    reload_s: float | None = None
+    """From spawn to ready of the replacement."""
+    before: float | None = None
+    """Time of its last jobs for the same work, as a multiple of that of its first ones."""
+    siblings: float | None = None
+    """The same of the other workers of the pool, at that time."""
+    after: float | None = None
+    """Time of the first jobs of the replacement for the same work, on the same scale."""
+    effective: bool | None = None
+    """Whether the replacement is faster by 15 % at least; None as long as nobody knows."""
+
+
+class RecyclesReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """Replaced workers, newest first."""
+
+    recycles: list[RecycleReport]
+
+
+class Insight(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the daemon has noticed."""
+
+    topic: str
+    """``degradation``, ``host``, ``memory``, ``queue``, ``faults``, ``throughput`` or ``recycling``."""
+    severity: Literal["info", "warning", "critical"]
+    said: str
+    """In a sentence."""
+    pool: str = ""
+    advice: str = ""
+    """What to do; empty for nothing."""
+    numbers: dict[str, Any] = {}
+
+
+class InsightsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
+    """The most urgent ones first."""
+
+    insights: list[Insight]
+
+
 class Done(Answer, frozen=True, kw_only=True):
     """The command was taken; what it causes shows in ``workers``, ``health`` and the events."""
 
     message: str = ""
 
 
-ControlAnswer = HealthReport | StatsReport | WorkersReport | JobsReport | PoolsReport | Done | Refused
+ControlAnswer = (
+    HealthReport
+    | StatsReport
+    | WorkersReport
+    | JobsReport
+    | PoolsReport
+    | RecyclesReport
+    | InsightsReport
+    | Done
+    | Refused
+)

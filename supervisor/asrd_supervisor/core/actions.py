@@ -102,6 +102,14 @@ class SendStep(Action, frozen=True):
     job: str
 
 
+class SendCanary(Action, frozen=True):
+    """Have the worker transcribe the built-in clip so many times."""
+
+    seat: Seat
+    attempt: int
+    runs: int
+
+
 class SendCancel(Action, frozen=True):
     """Ask the worker to give its step up at the next segment."""
 

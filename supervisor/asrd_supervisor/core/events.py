@@ -115,6 +115,10 @@ class WorkerWarmed(WorkerEvent, frozen=True):
 
     load_s: float = 0.0
     warm_up_s: float = 0.0
+    canary_s: float = 0.0
+    """What the built-in clip took it; 0 where it is not known."""
+    canary_text: str = ""
+    rss: int = 0
 
 
 class LoadFaulted(WorkerEvent, frozen=True):
@@ -163,6 +167,18 @@ class StepFinished(WorkerEvent, frozen=True):
     timings: Timings
     work: Work
     body: Any
+    rss: int = 0
+    """Resident memory after it; 0 where it is not known."""
+
+
+class CanaryFinished(WorkerEvent, frozen=True):
+    """It has transcribed the built-in clip."""
+
+    attempt: int
+    took: tuple[float, ...]
+    """Seconds of each run."""
+    text: str
+    rss: int = 0
 
 
 class StepFaulted(WorkerEvent, frozen=True):
@@ -171,6 +187,35 @@ class StepFaulted(WorkerEvent, frozen=True):
     attempt: int
     fault: Fault
     leave: bool = False
+
+
+# --- from the host ----------------------------------------------------------------------------------------------------
+
+
+class WorkerSample(msgspec.Struct, frozen=True):
+    """What the host says of one worker, in bytes; None where it does not say."""
+
+    seat: Seat
+    rss: int | None = None
+    pss: int | None = None
+    vram: int | None = None
+    stopped: bool = False
+    """Its process is stopped by a signal."""
+
+
+class HostSampled(Event, frozen=True):
+    """What the host says of itself, every few seconds."""
+
+    cpu_pressure: float | None = None
+    """Percent of the last 10 s in which some task waited for a core; None where the kernel does not say."""
+    memory_pressure: float | None = None
+    slept: bool = False
+    """The host was suspended since the last sample."""
+    throttled: frozenset[str] = frozenset()
+    """Devices (``cuda:0``) that were slowed down by heat or power."""
+    free: dict[str, int] = {}
+    """Bytes of memory that are free: of the host (``cpu``) and of each GPU."""
+    workers: tuple[WorkerSample, ...] = ()
 
 
 # --- from the clock ---------------------------------------------------------------------------------------------------

@@ -29,17 +29,72 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass
 
 
+class GuardPolicy(_Table, frozen=True, kw_only=True):
+    """How often the daemon may replace workers of a pool because it finds them degraded. ``max_jobs``, ``max_age`` and
+    operators are not held back."""
+
+    cooldown: Duration = Duration(30)
+    """From one such replacement to the next. It doubles each time that one did not help."""
+    window: PositiveDuration = PositiveDuration(600)
+    """The time that ``budget`` is for."""
+    budget: Annotated[int, Meta(ge=0)] = 0
+    """So many of them within ``window``; 0 for as many as the pool has workers."""
+    min_jobs: Annotated[int, Meta(ge=0)] = 10
+    """The least that a worker has done before it is found degraded."""
+    min_age: Duration = Duration(60)
+    """The least age at which a worker is found degraded."""
+
+
 class RecyclePolicy(_Table, frozen=True, kw_only=True):
     """When a healthy worker is replaced, and how."""
 
-    max_jobs: Annotated[int, Meta(ge=0)] = 200
+    max_jobs: Annotated[int, Meta(ge=0)] | Literal["auto"] = 200
     """Replace a worker after this many jobs; 0 never. The first workers of a pool get even shares of it, later ones up
-    to a tenth less, so that they never all come due together."""
+    to a tenth less, so that they never all come due together. ``auto``: as many as the measured growth of memory, the
+    measured slow-down and the time of a reload make the best; never, as long as neither is measured."""
+    max_rss: Size = Size(0)
+    """Replace a worker after a job that leaves it with more memory than this; 0 for 60 % of the memory of the host
+    divided by the workers of the pool."""
+    kill_rss: Size = Size(0)
+    """Kill a worker that has more memory than this, whatever it does; 0 for 95 % of the memory of the host divided by
+    the workers of the pool."""
+    rss_growth: Size = Size(256 << 20)
+    """Replace a worker whose memory has grown since its warm-up by more than this and by more than a half, still grows
+    from job to job, and not because of longer audio; 0 never."""
+    vram_growth_mb: Annotated[int, Meta(ge=0)] = 500
+    """Replace a worker whose memory on the GPU has grown since its warm-up by more than so many MiB, and not because of
+    longer audio; 0 never. Off where the driver does not tell it."""
     max_age: Duration = Duration(86_400)
     """Replace a worker after this time; 0 never."""
     order: Literal["start-first", "stop-first", "auto"] = "auto"
     """start-first: the replacement is warm, in a spare seat, before the old worker goes. stop-first: one at a time, for
     when memory holds no second copy. auto: start-first on a CPU with the memory for it, else stop-first."""
+    guards: GuardPolicy = GuardPolicy()
+
+
+class DriftPolicy(_Table, frozen=True, kw_only=True):
+    """When a worker counts as slower for the same work."""
+
+    enabled: bool = True
+    """Whether slow workers are replaced at all."""
+    ratio: Annotated[float, Meta(gt=1, le=10)] = 1.5
+    """The smallest slow-down that is worth a replacement."""
+    threshold: Annotated[float, Meta(ge=0.5, le=100)] = 2.0
+    """How much evidence it takes, as the sum of the logarithms that exceed half of ``ratio``. With 2.0 a worker that is
+    twice as slow is found after about 5 jobs, one that is 1.5 times as slow after about 10."""
+    min_jobs: Annotated[int, Meta(ge=5)] = 8
+    """Jobs of a worker before which nothing is said of it."""
+
+
+class CanaryPolicy(_Table, frozen=True, kw_only=True):
+    """The built-in clip that workers transcribe now and then, to show that they still can."""
+
+    enabled: bool = True
+    """Without it slowness is not confirmed, and nonsense not noticed."""
+    every_jobs: Annotated[int, Meta(ge=1)] = 50
+    """After so many jobs."""
+    idle: PositiveDuration = PositiveDuration(600)
+    """And after so long without a job."""
 
 
 class Deadlines(_Table, frozen=True, kw_only=True):
@@ -124,7 +179,11 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     name: str
     workers: int
     start_first: bool
+    device: str = "cpu"
+    """Where the workers compute: ``cpu``, or ``cuda:0``."""
     recycle: RecyclePolicy = RecyclePolicy()
+    drift: DriftPolicy = DriftPolicy()
+    canary: CanaryPolicy = CanaryPolicy()
     deadlines: Deadlines = Deadlines()
     restarts: RestartPolicy = RestartPolicy()
     retries: RetryPolicy = RetryPolicy()

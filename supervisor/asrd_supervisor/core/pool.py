@@ -12,17 +12,22 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.load import Load
+from asrd_supervisor.core.monitor import Monitor
 from asrd_supervisor.core.pace import Pace
-from asrd_supervisor.core.patience import busy_limit, stall_limit
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
+from asrd_supervisor.core.steps import Steps
+from asrd_supervisor.core.tally import Tally
 from asrd_supervisor.core.turns import Turns
 
 Out = list[do.Action | ev.Event]
 
-HANGS = frozenset({"busy deadline", "stalled"})
+HANGS = frozenset({"busy deadline", "stalled", "stopped by a signal"})
 """Kills of workers that made no end, or no progress, of a step."""
+
+_BUSY = (State.BUSY, State.DRAINING)
 
 WANTED_KILLS = frozenset({"retired", "shut down"})
 """Kills that are no deaths: the worker was not needed any more."""
@@ -31,23 +36,34 @@ WANTED_KILLS = frozenset({"retired", "shut down"})
 class Pool:
     """One pool. State changes in :meth:`handle` only."""
 
-    def __init__(self, policy: PoolPolicy, rng: random.Random) -> None:
+    def __init__(self, policy: PoolPolicy, rng: random.Random, load: Load) -> None:
         seats = policy.workers + (1 if policy.start_first else 0)
         self.policy = policy
         self.slots = [Slot(policy, index, rng) for index in range(seats)]
         self.backlog = Backlog()
-        self.staffing = Staffing(policy, self.slots)
-        self.pace = Pace()
+        self.monitor = Monitor(policy, self.slots)
+        self.staffing = Staffing(policy, self.slots, self.monitor)
         self.deaths: Counter[str] = Counter()
         self.stale = 0
+        self._load = load
         self._held = False
-        self._attempts = 0
         self._turns = Turns(self.slots, self.backlog)
+        self._steps = Steps(policy, self.slots, self.staffing, self.monitor, load)
 
     @property
     def name(self) -> str:
         """The pool's name."""
         return self.policy.name
+
+    @property
+    def pace(self) -> Pace:
+        """How long the work takes."""
+        return self._steps.pace
+
+    @property
+    def tally(self) -> Tally:
+        """What was done."""
+        return self._steps.tally
 
     @property
     def ready(self) -> int:
@@ -89,7 +105,9 @@ class Pool:
         if isinstance(event, ev.StepProgressed | ev.SegmentDecoded):
             return out  # the most frequent ones; nobody's turn comes by them, and no seat is freed
         out += self.staffing.reconcile(now)
+        out += self._check_up(now)
         out += self._dispatch(now)
+        self._load.note(now, self.name, sum(slot.state in _BUSY for slot in self.slots))
         out += self._turn_away()
         self.staffing.note_ready(self.ready)
         if self.staffing.just_emptied():
@@ -102,11 +120,14 @@ class Pool:
                 self.backlog.push(step, self.pace.work(step.size, step.audio_s), again=again)
                 return []
             case ev.StepWithdrawn(step):
-                return self._withdraw(step)
+                queued = self.backlog.remove(step.job, step.index)
+                return [ev.StepEnded(step, ev.Withdrawn())] if queued else self._steps.withdraw(step)
             case ev.WorkerEvent():
                 return self._react_to_worker(now, event)
             case ev.TimerFired():
                 return self._react_to_timer(now, event)
+            case ev.HostSampled():
+                return self._sampled(now, event)
             case ev.RecycleRequested():
                 return list(self.staffing.request(now, event.slot))
             case ev.PoolHeld():
@@ -138,9 +159,9 @@ class Pool:
             case ev.WorkerExited():
                 return self._exited(now, slot, event)
             case ev.AttemptPersisted():
-                return self._send(now, slot, event)
+                return self._steps.send(now, slot, event)
             case _:
-                return self._react_to_step(now, slot, event)
+                return self._steps.react(now, slot, event)
 
     def _occupied(self, event: ev.WorkerEvent) -> Slot | None:
         """The slot whose present worker the event is about."""
@@ -153,6 +174,7 @@ class Pool:
     def _warmed(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> Out:
         out: Out = [*slot.apply(Input.READY, now)]
         if slot.state is State.IDLE:
+            self.monitor.born(now, slot, event)
             fields = {"seat": str(slot.seat), "pid": slot.pid, "load_s": event.load_s, "warm_up_s": event.warm_up_s}
             out.append(do.Announce("worker.ready", {**fields, "start_s": round(slot.age(now), 3)}))
         return out
@@ -175,104 +197,34 @@ class Pool:
             out += slot.back_off(now, blameless=step is not None and step.suspect and slot.sent)
         if slot.state is State.FAILED:
             out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
-        slot.task = None
+        lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
+        cancelled = slot.cancelling
+        slot.task, slot.sent = None, False
         if step is not None:
-            cancelled = slot.cancelling
-            lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
             out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
         return out
 
-    # --- steps in work ------------------------------------------------------------------------------------------------
+    # --- the host, and time -------------------------------------------------------------------------------------------
 
-    def _send(self, now: float, slot: Slot, event: ev.AttemptPersisted) -> Out:
-        """The attempt is stored, so the step may be sent, if it is still wanted."""
-        if slot.task is None or slot.sent or event.attempt != slot.attempt or slot.state is State.KILLING:
-            return []
-        if slot.cancelling:
-            step, slot.task, slot.cancelling = slot.task, None, False
-            return [ev.StepEnded(step, ev.Withdrawn(slot.seat)), *slot.apply(Input.FINISH, now)]
-        slot.sent = True
-        slot.started_at = slot.moved_at = now
-        deadlines = self.policy.deadlines
-        return [
-            do.SendStep(slot.seat, slot.attempt, slot.task.job),
-            slot.arm(deadlines.busy_floor),
-            self._arm_stall(slot, stall_limit(slot, self.pace, deadlines)),
+    def _sampled(self, now: float, event: ev.HostSampled) -> Out:
+        out: Out = [
+            action
+            for slot in self.monitor.sampled(now, event)
+            for action in slot.apply(Input.BROKEN, now, "more memory than kill_rss")
         ]
-
-    def _react_to_step(self, now: float, slot: Slot, event: ev.WorkerEvent) -> Out:
-        if slot.state is State.KILLING:
-            return []
-        if slot.task is None or not slot.sent or getattr(event, "attempt", None) != slot.attempt:
-            return [*slot.apply(Input.BROKEN, now, "breach: it spoke of a step that it does not have")]
-        match event:
-            case ev.StepProgressed():
-                slot.note_progress(now, event.done)
-                slot.duration = event.duration or slot.duration
-                return [*self._extend(now, slot, event), ev.StepMoved(slot.task, event.done, event.duration)]
-            case ev.SegmentDecoded(index=index) if index != slot.segments:
-                return [*slot.apply(Input.BROKEN, now, "breach: its segments are out of order")]
-            case ev.SegmentDecoded():
-                slot.segments += 1
-                slot.note_progress(now, event.done)
-                return [ev.StepMoved(slot.task, event.done, 0.0, event.index, event.body)]
-            case ev.StepFinished():
-                return self._finished(now, slot, event)
-            case ev.StepFaulted():
-                return self._faulted(now, slot, event)
-            case _:
-                return []
-
-    def _extend(self, now: float, slot: Slot, event: ev.StepProgressed) -> Out:
-        """The first progress tells how long the audio is, and so how long the step may take."""
-        if event.done > 0:
-            return []
-        limit = busy_limit(event.duration, self.pace, self.policy.deadlines)
-        if slot.cancelling or limit <= self.policy.deadlines.busy_floor:
-            return []
-        return [slot.arm(slot.started_at + limit - now)]
-
-    def _finished(self, now: float, slot: Slot, event: ev.StepFinished) -> Out:
-        step = self._close_step(slot)
-        self.pace.learn(now - slot.started_at, event.work.audio_s, step.size, media=step.audio_s is None)
-        outcome = ev.Finished(slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body)
-        return [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
-
-    def _faulted(self, now: float, slot: Slot, event: ev.StepFaulted) -> Out:
-        cancelled = slot.cancelling and event.fault.code is Code.CANCELLED
-        step = self._close_step(slot)
-        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault)
-        out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
-        if event.leave and slot.state is State.IDLE:
-            out += self.staffing.dismiss(now, slot, str(event.fault.code))
-        return out
-
-    @staticmethod
-    def _close_step(slot: Slot) -> ev.StepRef:
-        assert slot.task is not None
-        step, slot.task, slot.cancelling = slot.task, None, False
-        slot.jobs_done += 1
-        return step
-
-    def _withdraw(self, step: ev.StepRef) -> Out:
-        if self.backlog.remove(step.job, step.index):
-            return [ev.StepEnded(step, ev.Withdrawn())]
+        self.tally.note_queue(now, self.backlog.work)
+        stopped = {worker.seat for worker in event.workers if worker.stopped}
         for slot in self.slots:
-            if slot.task is None or slot.cancelling or slot.state is State.KILLING:
-                continue
-            if (slot.task.job, slot.task.index) == (step.job, step.index):
-                slot.cancelling = True
-                if not slot.sent:
-                    return []  # it ends as soon as the journal has spoken
-                return [do.SendCancel(slot.seat, slot.attempt), slot.arm(self.policy.deadlines.cancel)]
-        return []
-
-    # --- time ---------------------------------------------------------------------------------------------------------
+            still = slot.stopped
+            slot.stopped = slot.live and slot.seat in stopped
+            if slot.stopped and still:
+                out += slot.apply(Input.BROKEN, now, "stopped by a signal")
+        return out
 
     def _react_to_timer(self, now: float, event: ev.TimerFired) -> Out:
         slot = self.slots[event.slot]
         if event.kind == "stall":
-            return self._check_progress(now, slot, event.number)
+            return self._steps.check_progress(now, slot, event.number)
         if event.kind != "state" or event.number != slot.timer:
             return []  # an age timer has done its work by waking the rules up
         match slot.state:
@@ -280,35 +232,28 @@ class Pool:
                 return [*slot.apply(Input.DELAY_OVER if self.staffing.wanted(slot) else Input.RETIRE, now)]
             case State.FAILED:
                 return [*slot.apply(Input.REVIVE if self.staffing.wanted(slot) else Input.RETIRE, now)]
-            case State.BUSY | State.DRAINING if not slot.sent:
-                return [slot.arm(self.policy.deadlines.busy_floor)]  # the journal is slow, not the worker
             case State.BUSY | State.DRAINING:
-                return [*slot.apply(Input.DEADLINE, now, "cancel" if slot.cancelling else "busy deadline")]
+                return self._steps.overdue(now, slot)
             case _:
                 return [*slot.apply(Input.DEADLINE, now, f"{slot.state} deadline")]
 
-    def _check_progress(self, now: float, slot: Slot, attempt: int) -> Out:
-        """The alarm is not set anew by each progress; it looks how long the last one is ago, and waits for the rest."""
-        stale = slot.task is None or slot.attempt != attempt or slot.state not in (State.BUSY, State.DRAINING)
-        if stale or slot.cancelling:
-            return []
-        left = slot.moved_at + stall_limit(slot, self.pace, self.policy.deadlines) - now
-        return [self._arm_stall(slot, left)] if left > 0 else [*slot.apply(Input.DEADLINE, now, "stalled")]
-
-    def _arm_stall(self, slot: Slot, delay: float) -> do.SetTimer:
-        return do.SetTimer(self.name, slot.index, "stall", slot.attempt, delay)
-
     # --- who works next -----------------------------------------------------------------------------------------------
+
+    def _check_up(self, now: float) -> Out:
+        """The clip goes before what waits."""
+        if self._held or self.staffing.closing:
+            return []
+        idle = [slot for slot in self.slots if slot.state is State.IDLE]
+        due = [(slot, runs) for slot in idle if (runs := self.monitor.canary_runs(now, slot))]
+        return [thing for slot, runs in due for thing in self._steps.give_canary(now, slot, runs)]
 
     def _dispatch(self, now: float) -> Out:
         out: Out = []
         while not self._held and (match := self._turns.next_match()) is not None:
             step, slot = match
             self.backlog.take(step)
-            self._attempts += 1
             self._turns.taken_by(slot)
-            slot.take(now, step, self._attempts, self.pace.work(step.size, step.audio_s))
-            out += [*slot.apply(Input.ASSIGN, now), ev.StepStarted(step, slot.seat, slot.attempt)]
+            out += self._steps.give(now, slot, step)
         return out
 
     def _turn_away(self) -> Out:

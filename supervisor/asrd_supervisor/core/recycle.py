@@ -24,6 +24,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Its own share of ``max_jobs``; 0 never."""
     age: float
     requested: bool
+    diagnosed: Verdict | None = None
+    """What the daemon has found by itself."""
 
 
 Rule = Callable[[Facts, RecyclePolicy], Verdict | None]
@@ -32,6 +34,11 @@ Rule = Callable[[Facts, RecyclePolicy], Verdict | None]
 def by_request(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
     """An operator asked."""
     return Verdict("requested", {"age_s": round(facts.age, 1)}) if facts.requested else None
+
+
+def by_diagnosis(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
+    """It got slower, fatter, or talks nonsense."""
+    return facts.diagnosed
 
 
 def by_count(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
@@ -48,7 +55,7 @@ def by_age(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
     return Verdict("max_age", {"age_s": round(facts.age, 1), "limit_s": policy.max_age})
 
 
-RULES: tuple[Rule, ...] = (by_request, by_count, by_age)
+RULES: tuple[Rule, ...] = (by_request, by_diagnosis, by_count, by_age)
 
 
 def judge(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
@@ -56,10 +63,9 @@ def judge(facts: Facts, policy: RecyclePolicy) -> Verdict | None:
     return next((verdict for rule in RULES if (verdict := rule(facts, policy))), None)
 
 
-def limit_of(slot: int, generation: int, workers: int, policy: RecyclePolicy, rng: random.Random) -> int:
+def limit_of(slot: int, generation: int, workers: int, most: int, rng: random.Random) -> int:
     """How many jobs this worker may do. Random jitter alone lets a pool that started together come due together, so
     the first generation gets even shares of the limit and keeps the pool spread."""
-    most = policy.max_jobs
     if not most:
         return 0
     if generation == 1 and slot < workers:

@@ -10,6 +10,7 @@ from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import limit_of
 from asrd_supervisor.core.restarts import Restarts
 from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.vitals import Vitals
 
 
 class Slot:
@@ -35,6 +36,14 @@ class Slot:
         self.ready_at: float | None = None
         self.jobs_done = 0
         self.limit = 0
+        self.share = 1.0
+        """Of ``max_jobs``, when the daemon chooses it."""
+        self.vitals = Vitals.unknown(self._policy)
+        self.stopped = False
+        """Its process was stopped by a signal, when the host was last looked at."""
+        self.proved_at = now
+        """When its computation last showed that it is alive."""
+        self.load_before = 0.0
         self.requested = False
         self.task: StepRef | None = None
         self.attempt = 0
@@ -78,8 +87,14 @@ class Slot:
         self.done = self.duration = 0.0
         self.segments = 0
 
+    def take_canary(self, now: float, attempt: int) -> None:
+        """The built-in clip is sent to this worker."""
+        self.task, self.attempt, self.started_at, self.cost = None, attempt, now, 0.0
+        self.sent, self.cancelling = True, False
+
     def note_progress(self, now: float, done: float) -> None:
         """The compute thread has shown that it lives."""
+        self.proved_at = now
         if done > self.done or not self.duration:
             self.moved_at, self.done = now, max(self.done, done)
 
@@ -138,12 +153,14 @@ class Slot:
         self.generation += 1
         self._fresh(now)
         policy = self._policy
-        self.limit = limit_of(self.index, self.generation, policy.workers, policy.recycle, self._rng)
+        most = policy.recycle.max_jobs
+        self.limit = limit_of(self.index, self.generation, policy.workers, most if most != "auto" else 0, self._rng)
+        self.share = limit_of(self.index, self.generation, policy.workers, 1000, self._rng) / 1000
         said = do.Announce("worker.starting", {"seat": str(self.seat)})
         return [do.Spawn(self.seat), self.arm(policy.deadlines.start), said]
 
     def _warmed(self, now: float) -> list[do.Action]:
-        self.ready_at = now
+        self.ready_at = self.proved_at = now
         self.last_fault = ""
         age = self._policy.recycle.max_age
         return [do.SetTimer(self._policy.name, self.index, "age", self.generation, age)] if age else []

@@ -9,6 +9,7 @@ from collections import Counter
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
+from asrd_supervisor.core.monitor import Monitor
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Facts, Verdict, judge
 from asrd_supervisor.core.slot import Slot
@@ -19,8 +20,9 @@ _UNSETTLED = {State.STARTING, State.WARMING, State.KILLING, State.BACKOFF, State
 class Staffing:
     """Starts, recycles and closes the slots of one pool."""
 
-    def __init__(self, policy: PoolPolicy, slots: list[Slot]) -> None:
+    def __init__(self, policy: PoolPolicy, slots: list[Slot], monitor: Monitor) -> None:
         self._policy = policy
+        self._monitor = monitor
         self._slots = slots
         self._condemned: tuple[Slot, int, Verdict] | None = None
         self._closing = False
@@ -54,10 +56,12 @@ class Staffing:
                 actions += slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
         return actions
 
-    def dismiss(self, now: float, slot: Slot, reason: str) -> list[do.Action]:
+    def dismiss(self, now: float, slot: Slot, verdict: Verdict) -> list[do.Action]:
         """Retire a worker at once, warm replacement or not: it is not to be trusted with another step."""
-        self.recycles[reason] += 1
-        said = do.Announce("worker.recycled", {"seat": str(slot.seat), "reason": reason, "numbers": {}})
+        self.recycles[verdict.reason] += 1
+        self._monitor.replaced(now, slot, verdict)
+        fields = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
+        said = do.Announce("worker.recycled", fields)
         return [said, *slot.apply(Input.RETIRE, now)]
 
     def close(self, now: float, *, hurry: bool) -> list[do.Action]:
@@ -86,7 +90,8 @@ class Staffing:
             empty = [s for s in self._slots if s.state in (State.BACKOFF, State.FAILED)]
             return [action for slot in empty for action in slot.apply(Input.RETIRE, now)]
         self._reconsider()
-        actions = self._condemn(now)
+        actions = self._dismiss_nonsense(now)
+        actions += self._condemn(now)
         actions += self._replace(now)
         actions += self._fill(now)
         return actions
@@ -120,8 +125,19 @@ class Staffing:
         fields = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
         return [do.Announce("worker.recycling", fields)]
 
+    def _dismiss_nonsense(self, now: float) -> list[do.Action]:
+        """Wrong text is worse than waiting; but if all talk nonsense, one of them has to show that it helps."""
+        if any(slot.state in LEAVING_STATES for slot in self._slots):
+            return []
+        for slot in self._slots:
+            if slot.ready and (verdict := self._monitor.nonsense(now, slot)):
+                return self.dismiss(now, slot, verdict)
+        return []
+
     def _judge(self, now: float, slot: Slot) -> Verdict | None:
-        return judge(Facts(slot.jobs_done, slot.limit, slot.age(now), slot.requested), self._policy.recycle)
+        diagnosed = self._monitor.diagnosed(now, slot)
+        limit = self._monitor.limit(slot)
+        return judge(Facts(slot.jobs_done, limit, slot.age(now), slot.requested, diagnosed), self._policy.recycle)
 
     def _replace(self, now: float) -> list[do.Action]:
         """Retire the condemned worker as soon as nobody misses it."""
@@ -132,6 +148,7 @@ class Staffing:
             return []
         self._condemned = None
         self.recycles[verdict.reason] += 1
+        self._monitor.replaced(now, slot, verdict)
         fields = {"seat": str(slot.seat), "reason": verdict.reason, "jobs_done": slot.jobs_done}
         said = do.Announce("worker.recycled", {**fields, "numbers": verdict.numbers, "age_s": round(slot.age(now), 1)})
         return [said, *slot.apply(Input.RETIRE, now)]

@@ -15,6 +15,7 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.core.lifecycle import State
+from asrd_supervisor.core.load import Load
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
@@ -36,7 +37,8 @@ class Supervisor:
 
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         self._policy = policy
-        self.pools = {p.name: Pool(p, rng) for p in policy.pools}
+        loads = {p.device: Load() for p in policy.pools}
+        self.pools = {p.name: Pool(p, rng, loads[p.device]) for p in policy.pools}
         self.jobs = Jobs(self.pools, policy.default_pool, policy.queue, rng)
         self._drain_timer = 0
         self._emptied: set[str] = set()
@@ -80,6 +82,8 @@ class Supervisor:
             case ev.RecycleRequested():
                 pools = [self.pools[event.pool]] if event.pool else list(self.pools.values())
                 return [thing for pool in pools for thing in pool.handle(now, event)]
+            case ev.HostSampled():
+                return [thing for pool in self.pools.values() for thing in pool.handle(now, event)]
             case _:
                 return self.jobs.handle(now, event)
 
@@ -163,14 +167,19 @@ class Supervisor:
         return ("degraded", f"{count}; {worst}") if worst else ("ready", count)
 
 
+_TROUBLE = (State.BACKOFF, State.FAILED, State.KILLING)
+
+
 def pool_status(pool: Pool) -> tuple[Status, str]:
     """One word and one sentence on one pool."""
     if pool.unavailable:
         return "unavailable", pool.unavailable_fault().message
-    troubled = [slot for slot in pool.slots if slot.state in (State.BACKOFF, State.FAILED, State.KILLING)]
+    troubled = [slot for slot in pool.slots if slot.state in _TROUBLE or slot.stopped]
     if pool.ready and not troubled:
         return "ready", f"{pool.ready} of {pool.policy.workers} workers of {pool.name!r} are ready"
-    reason = next((slot.last_fault or slot.kill_reason for slot in troubled), "")
+    reason = next(
+        (slot.kill_reason or ("stopped by a signal" if slot.stopped else slot.last_fault) for slot in troubled), ""
+    )
     if pool.ready:
         return "degraded", f"a worker of {pool.name!r} was lost: {reason}"
     told = f" after: {reason}" if reason else ""

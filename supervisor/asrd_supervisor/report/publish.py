@@ -16,6 +16,10 @@ _LEVEL = {
     "worker.died": "warning",
     "worker.failed": "error",
     "job.accepted": "debug",  # one line for each job: the one on its end
+    "worker.degraded": "warning",
+    "worker.wrong": "warning",
+    "pool.slow": "warning",
+    "recycle.ineffective": "warning",
     "job.retried": "warning",
     "daemon.hurrying": "warning",
 }

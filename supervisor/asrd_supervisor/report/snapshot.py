@@ -74,6 +74,7 @@ def workers(core: Supervisor, now: float, pid_of: Callable[[Seat], int | None]) 
 
 
 def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerReport:
+    slowdown = slot.vitals.pace.slowdown
     return msg.WorkerReport(
         seat=str(slot.seat),
         pool=pool.name,
@@ -84,7 +85,11 @@ def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerRe
         jobs_done=slot.jobs_done,
         uptime_s=round(slot.age(now), 3) if slot.live else 0.0,
         rss_bytes=rss_bytes(pid) if pid else None,
-        vram_bytes=None,
+        pss_bytes=slot.vitals.memory.pss,
+        vram_bytes=slot.vitals.memory.vram,
+        condition=slot.vitals.condition,
+        slowdown=None if slowdown is None else round(slowdown, 3),
+        proof_age_s=round(now - slot.proved_at, 3) if slot.live else 0.0,
         job=slot.task.job if slot.task else None,
         last_fault=slot.last_fault,
     )

@@ -1,4 +1,4 @@
-"""What an engine is: load, warm up, read audio, transcribe it."""
+"""What an engine is: load, warm up, prove itself, read audio, transcribe it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
@@ -69,7 +69,18 @@ class Engine(ABC):
 
     @abstractmethod
     def warm_up(self) -> None:
-        """Decode something for real: missing libraries and slow first calls show here and not in the first job."""
+        """Decode something for real: missing libraries and slow first calls show here and not in the first job.
+
+        Raises:
+            LoadError: another try cannot help.
+        """
+
+    @abstractmethod
+    def canary(self) -> str:
+        """The text of the built-in clip, transcribed once and greedily: a healthy engine always gives the same.
+
+        No job may see a trace of it, in its counters least of all.
+        """
 
     def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
         """The samples of a job's audio.

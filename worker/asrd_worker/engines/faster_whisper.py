@@ -5,18 +5,27 @@ from typing import Any, cast
 import ctranslate2
 import faster_whisper.transcribe
 import msgspec
-import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.vad import VadOptions
 
-from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Word
-from asrd_worker.audio import SAMPLE_RATE, Decoded
+from asrd_worker import clip
+from asrd_worker.audio import Decoded
 from asrd_worker.counters import CountedModel, Counters
-from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription
+from asrd_worker.engines.base import Engine, LoadError, Outline, Transcription
 from asrd_worker.engines.whisper_checks import bad_option, check
-from asrd_worker.engines.whisper_options import SYNONYMS, WhisperOptions
+from asrd_worker.engines.whisper_options import SYNONYMS, WhisperOptions, kind_of
+from asrd_worker.failures import out_of_memory
 from asrd_worker.models import resolve
+
+_GREEDY: dict[str, Any] = {
+    "language": "en",
+    "temperature": 0.0,
+    "beam_size": 1,
+    "condition_on_previous_text": False,
+    "vad_filter": False,
+}
+"""How the built-in clip is transcribed: nothing of it is left to chance."""
 
 
 class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,20 +68,23 @@ class FasterWhisper(Engine):
         except (RuntimeError, ValueError) as error:
             raise _load_error(error, settings) from None
         self._vocabulary = _vocabulary(self._model)
+        self._clip = clip.samples()
         self._counters = Counters()
         self._model.model = cast(Any, CountedModel(self._model.model, self._counters))
         module = cast(Any, faster_whisper.transcribe)
         module.get_speech_timestamps = self._counters.timing_vad(module.get_speech_timestamps)
 
     def warm_up(self) -> None:
-        """Decode a second of faint noise."""
-        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        """Transcribe the built-in clip: some libraries are missed at the first inference only."""
         try:
-            segments, _ = self._model.transcribe(noise, language="en", temperature=0.0, max_new_tokens=8)
-            for _ in segments:
-                pass
+            self.canary()
         except RuntimeError as error:
             raise _load_error(error, self.settings) from None
+
+    def canary(self) -> str:
+        """The text of the built-in clip. What it counts is forgotten when the next job begins."""
+        segments, _ = self._model.transcribe(self._clip, **_GREEDY)
+        return "".join(segment.text for segment in segments).strip()
 
     def transcribe(self, heard: Decoded, options: WhisperOptions) -> Transcription:
         """Decode the samples, a segment at a time."""
@@ -83,8 +95,6 @@ class FasterWhisper(Engine):
             segments, info = self._model.transcribe(heard.samples, **_keywords(options))
             for count, segment in enumerate(segments, start=1):
                 yield _segment(count - 1, segment)
-        except RuntimeError as error:
-            raise _engine_fault(error) from error
         except ValueError as error:
             if "max_new_tokens" not in str(error):
                 raise
@@ -96,7 +106,7 @@ class FasterWhisper(Engine):
             language_probability=round(float(info.language_probability), 6),
             duration_after_vad=round(float(info.duration_after_vad), 3) if options.vad_filter else None,
             vad_s=self._counters.vad_s,
-            work=self._counters.work(heard.duration, count),
+            work=self._counters.work(heard.duration, count, kind_of(options)),
             warnings=self._warnings(options),
         )
 
@@ -151,7 +161,7 @@ def _segment(index: int, segment: Any) -> Segment:
 def _load_error(error: Exception, settings: WhisperSettings) -> Exception:
     """Memory may be free again later; nothing else of this mends itself."""
     said = str(error)
-    if "out of memory" in said.lower():
+    if out_of_memory(said):
         return error
     hint = ""
     if "libcublas" in said:
@@ -159,12 +169,3 @@ def _load_error(error: Exception, settings: WhisperSettings) -> Exception:
     elif "driver version" in said or "no CUDA" in said:
         hint = f"; CTranslate2 sees {ctranslate2.get_cuda_device_count()} GPU(s), use device = 'cpu'"
     return LoadError(f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}")
-
-
-def _engine_fault(error: RuntimeError) -> EngineFault:
-    """After an error of CUDA the context is poisoned for the whole process; after any other one it is not."""
-    said = str(error)
-    if "out of memory" in said.lower() or "mkl_malloc" in said:
-        return EngineFault(Fault.of(Code.OUT_OF_MEMORY, f"the worker has no memory for this job: {said}"), leave=True)
-    cuda = any(word in said for word in ("CUDA", "cuBLAS", "CUBLAS", "cuDNN"))
-    return EngineFault(Fault.of(Code.ENGINE_ERROR, f"faster-whisper failed: {said}"), leave=cuda)

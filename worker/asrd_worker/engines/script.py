@@ -96,25 +96,46 @@ class Obey(_Do, frozen=True, kw_only=True):
     order: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-Do = Speak | Sleep | Spin | Leak | Hang | Die | Segfault | Fail | Print | Lie | Deafen | Later | Obey
+class Slow(_Do, frozen=True, kw_only=True):
+    """From now on this worker takes so many times as long, for the built-in clip too."""
+
+    factor: Annotated[float, Meta(gt=0)]
+
+
+Do = Speak | Sleep | Spin | Leak | Hang | Die | Segfault | Fail | Print | Lie | Deafen | Later | Obey | Slow
+
+
+Index = Annotated[int, Meta(ge=0)]
 
 
 class ScriptSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the workers of the pool behave."""
+    """How the workers of the pool behave. Jobs of a worker count from 1."""
 
     start_s: float = 0.0
     """Time that loading takes."""
     model: str = ""
+    orders: str = ""
+    """The directory of orders, each a JSON list of what to do."""
+    canary: list[Do] = msgspec.field(default_factory=lambda: [Sleep(s=0.002), Speak(text="canary")])
+    """Played for the built-in clip; what it speaks is the text."""
+    kind: Annotated[str, Meta(max_length=64)] = ""
+    """What the jobs' work is said to be."""
+
+    generations: Index = 0
+    """Only workers up to this generation do what stands below; 0 for all."""
+    only_slots: list[Index] = []
+    """Only workers in these slots do; empty for all."""
     at_load: list[Do] = []
     at_warm_up: list[Do] = []
     at_exit: list[Do] = []
     """Played when the worker is told to leave."""
-    generations: int = 0
-    """Only workers up to this generation do what the three above say; 0 for all."""
-    orders: str = ""
-    """The directory of orders, each a JSON list of what to do."""
     slow_per_job: float = 0.0
     """Sleeps and spins take this share longer with each job of the worker."""
+    slow_after: Index = 0
+    """From this job on they also take ``slow_factor`` times as long."""
+    slow_factor: Annotated[float, Meta(gt=0)] = 1.0
+    mute_after: Index = 0
+    """From this job on the worker does nothing and says nothing, at once, for the built-in clip too; 0 for never."""
     leak_mb_per_job: float = 0.0
 
 

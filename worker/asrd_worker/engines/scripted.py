@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -44,8 +45,11 @@ class Scripted(Engine):
         super().__init__(settings, seat)
         self._kept: list[bytearray] = []
         self._jobs = 0
-        generation = int(seat.rpartition(".")[2])
-        self._misbehaves = not settings.generations or generation <= settings.generations
+        self._told = 1.0
+        _, _, worker = seat.rpartition("/")
+        slot, generation = (int(part) for part in worker.split("."))
+        here = not settings.only_slots or slot in settings.only_slots
+        self._misbehaves = here and (not settings.generations or generation <= settings.generations)
 
     def load(self) -> None:
         """Take the time that loading takes, and do what the settings say."""
@@ -58,6 +62,12 @@ class Scripted(Engine):
         if self._misbehaves:
             self._play_all(self.settings.at_warm_up)
 
+    def canary(self) -> str:
+        """Play the clip's script; what it speaks is the text."""
+        if self._mute:
+            return ""
+        return "".join(spoken.text for spoken in self._spoken(self.settings.canary)).strip()
+
     def close(self) -> None:
         """Do what the settings say."""
         if self._misbehaves:
@@ -68,32 +78,64 @@ class Scripted(Engine):
         return cast("Decoded", _Silence())
 
     def transcribe(self, heard: "Decoded", options: Script) -> Transcription:
-        """Play the script."""
+        """Play the script. Its sleeps and spins are the work, in milliseconds as they stand there."""
         self._jobs += 1
-        if self.settings.leak_mb_per_job:
+        if self._misbehaves and self.settings.leak_mb_per_job:
             self._play(word.Leak(mb=self.settings.leak_mb_per_job))
+        script = [] if self._mute else options.script
         at, count = 0.0, 0
-        for do in options.script:
-            if isinstance(do, word.Speak):
-                yield Segment(id=count, seek=0, start=at, end=at + do.seconds, text=do.text)
-                at, count = at + do.seconds, count + 1
-            else:
-                self._play(do)
-        return Outline(language="en", work=Work(audio_s=max(at, options.seconds), windows=1, segments=count))
+        for spoken in self._spoken(script):
+            yield Segment(id=count, seek=0, start=at, end=at + spoken.seconds, text=spoken.text)
+            at, count = at + spoken.seconds, count + 1
+        work = Work(
+            audio_s=max(at, options.seconds),
+            windows=1,
+            attempts=1,
+            beam_steps=_milliseconds(script),
+            segments=count,
+            kind=self.settings.kind,
+        )
+        return Outline(language="en", work=work)
+
+    @property
+    def _mute(self) -> bool:
+        return self._misbehaves and 0 < self.settings.mute_after <= self._jobs
+
+    @property
+    def _slower(self) -> float:
+        """How many times as long sleeps and spins take."""
+        if not self._misbehaves:
+            return self._told
+        settings: ScriptSettings = self.settings
+        stepped = settings.slow_factor if self._jobs >= settings.slow_after else 1.0
+        return self._told * stepped * (1 + settings.slow_per_job * max(0, self._jobs - 1))
+
+    def _spoken(self, script: list[Do]) -> Iterator[word.Speak]:
+        """Play a script, and stop at everything that it speaks."""
+        for do in script:
+            match do:
+                case word.Speak():
+                    yield do
+                case word.Obey(order=order):
+                    yield from self._spoken(self._take(order))
+                case _:
+                    self._play(do)
 
     def _play_all(self, script: list[Do]) -> None:
-        for do in script:
-            self._play(do)
+        """Play a script that nobody listens to."""
+        for _ in self._spoken(script):
+            pass
 
     def _play(self, do: Do) -> None:
-        slower = 1 + self.settings.slow_per_job * max(0, self._jobs - 1)
         match do:
             case word.Sleep(s=s):
-                time.sleep(s * slower)
+                time.sleep(s * self._slower)
             case word.Spin(s=s):
-                end = time.process_time() + s * slower
+                end = time.process_time() + s * self._slower
                 while time.process_time() < end:
                     pass
+            case word.Slow(factor=factor):
+                self._told = factor
             case word.Leak(mb=mb):
                 self._kept.append(bytearray(os.urandom(1024)) * int(mb * 1024))
             case word.Print(text=text, times=times):
@@ -103,8 +145,6 @@ class Scripted(Engine):
                 later = threading.Timer(s, self._play_all, [script])
                 later.daemon = True
                 later.start()
-            case word.Obey(order=order):
-                self._play_all(self._take(order))
             case word.Lie(how=how):
                 self._lie(how)
             case _:
@@ -132,9 +172,14 @@ class Scripted(Engine):
             case "attempt":
                 self.say([encode(link.StepFailed(10**9, Fault.of(Code.ENGINE_ERROR, "not mine"))), b"{}"])
             case "ready":
-                self.say([encode(link.Ready(0.0, 0.0, {}))])
+                self.say([encode(link.Ready(0.0, 0.0, {}, link.CanaryRun([0.0], ""), 0))])
             case _:
                 self.say([encode(link.Hello(os.getpid(), 1))])
+
+
+def _milliseconds(script: list[Do]) -> int:
+    """What the script itself takes: an order, or what is done later, is something that happens to the worker."""
+    return round(1000 * sum(do.s for do in script if isinstance(do, word.Sleep | word.Spin)))
 
 
 def _fail(message: str, code: Code | None, leave: bool) -> None:

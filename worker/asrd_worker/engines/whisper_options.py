@@ -79,3 +79,24 @@ class WhisperOptions(_Options, frozen=True, kw_only=True):
 
 SYNONYMS = {"logprob_threshold": "log_prob_threshold"}
 """What openai-whisper and whisperX call an option."""
+
+
+def kind_of(options: WhisperOptions) -> str:
+    """The options that change what a decoding step costs, such as ``beam5+words``: at most 64 characters.
+
+    Only jobs of one kind can be compared step by step. Voice activity detection is part of it: windows without silence
+    are fuller.
+    """
+    parts = [f"beam{options.beam_size}"]
+    if options.best_of != _DEFAULTS.best_of:
+        parts.append(f"best{options.best_of}")
+    if options.patience != _DEFAULTS.patience:
+        parts.append(f"patience{options.patience:.1f}")
+    if options.word_timestamps:
+        parts.append("words")
+    if options.vad_filter:
+        parts.append("vad")
+    return "+".join(parts)
+
+
+_DEFAULTS = WhisperOptions()

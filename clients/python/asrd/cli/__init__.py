@@ -5,7 +5,10 @@ import signal
 import sys
 from types import FrameType
 
-_THEMES = ("daemon", "transcribe", "jobs", "quarantine", "status", "events", "operate", "keys", "top", "demo")
+_THEMES = (
+    *("daemon", "transcribe", "jobs", "quarantine", "status", "findings", "events"),
+    *("operate", "keys", "top", "demo", "lab"),
+)
 """In the order of the help."""
 
 

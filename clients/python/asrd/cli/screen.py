@@ -1,7 +1,8 @@
 """How figures and tables look: on a terminal, in a pipe and as JSON."""
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +26,16 @@ COLOURS = {
     "failed": "red",
     "quarantined": "red",
     "unavailable": "red",
+    "ok": "green",
+    "suspect": "yellow",
+    "wrong": "red",
+    "info": "cyan",
+    "warning": "yellow",
+    "critical": "red",
 }
+
+SENTENCES = ("FAULT", "WHAT")
+"""Columns that may take several lines."""
 
 
 def console() -> Console:
@@ -50,19 +60,24 @@ def fields(answer: msgspec.Struct) -> dict[str, Any]:
     return {name: getattr(answer, name) for name in answer.__struct_fields__ if name not in ("v", "ref")}
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A plain table; numbers are set to the right, None is a dash, words for states have their colours."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], flowing: Collection[str] = SENTENCES) -> Table:
+    """A plain table; numbers are set to the right, None is a dash, words for states have their colours.
+
+    Where there is no room, the ``flowing`` columns give way first, and take several lines.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=column != "FAULT")
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=column not in flowing)
     for row in rows:
         made.add_row(*(cell(value) for value in row))
     return made
 
 
 def cell(value: object) -> Text:
-    """A value as text."""
+    """A value as text; what is text already stays as it is."""
+    if isinstance(value, Text):
+        return value
     if value is None or value == "":
         return Text("-", style="dim")
     word = str(value)
@@ -92,6 +107,27 @@ def age(seconds: float) -> str:
 def megabytes(size: int | None) -> str | None:
     """Bytes as ``35 MB``."""
     return None if size is None else f"{size / 1e6:.0f} MB"
+
+
+def moment(at: float) -> str:
+    """Seconds since the epoch as date and time of this host: ``2026-11-21 09:58:32``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def times(factor: float | None) -> str | None:
+    """A factor as ``1.03x``."""
+    return None if factor is None else f"{factor:.2f}x"
+
+
+def figures(by_name: Mapping[str, Any]) -> str:
+    """Numbers of any kind by name: ``mb_per_job 5.1, max_jobs 96``; empty for nothing."""
+    return ", ".join(f"{name} {_figure(value)}" for name, value in by_name.items())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def counts(by_name: dict[str, int]) -> str:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from asrd.cli.screen import age, counts, lines, megabytes, table
+from asrd.cli.screen import COLOURS, age, cell, counts, figures, lines, megabytes, moment, table, times
 from asrd_protocol import messages as m
 from asrd_protocol.faults import Fault
 
@@ -49,22 +51,50 @@ def stats_lines(report: m.StatsReport) -> Table:
 
 def workers_table(workers: Sequence[m.WorkerReport]) -> Table:
     """Every seat."""
-    columns = ("SEAT", "STATE", "PID", "JOBS", "UPTIME", "RSS", "VRAM", "JOB", "FAULT")
-    return table(columns, [_worker(worker) for worker in workers])
+    columns = ("SEAT", "STATE", "PID", "JOBS", "UPTIME", "CONDITION", "RSS", "VRAM", "JOB", "FAULT")
+    return table(columns, [_worker(worker) for worker in workers], flowing=("JOB", "FAULT"))
 
 
 def _worker(worker: m.WorkerReport) -> tuple[object, ...]:
-    memory = megabytes(worker.rss_bytes), megabytes(worker.vram_bytes)
     return (
         worker.seat,
         worker.state,
         worker.pid,
         worker.jobs_done,
         age(worker.uptime_s),
-        *memory,
+        _condition(worker),
+        megabytes(worker.rss_bytes),
+        megabytes(worker.vram_bytes),
         worker.job,
         worker.last_fault,
     )
+
+
+def _condition(worker: m.WorkerReport) -> Text | None:
+    """The word and the slow-down in one cell, ``ok 1.03x``; None where neither is known."""
+    known = "" if worker.condition == "unknown" else worker.condition
+    words = [word for word in (known, times(worker.slowdown)) if word]
+    return Text(" ".join(words), style=COLOURS.get(known, "")) if words else None
+
+
+def recycles_table(recycles: Sequence[m.RecycleReport]) -> Table:
+    """Workers that were replaced, each in a sentence, and whether it helped."""
+    words = {True: "yes", False: "no", None: None}
+    return table(("WHEN", "HELPED", "WHAT"), [(moment(one.at), words[one.effective], one.said) for one in recycles])
+
+
+def insights_lines(insights: Sequence[m.Insight]) -> Table:
+    """What the daemon has noticed, with what to do about it and the figures behind it."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(no_wrap=True)
+    made.add_column()
+    for insight in insights:
+        made.add_row(cell(insight.severity), Text(insight.said, style="bold"))
+        if insight.advice:
+            made.add_row("", Padding(Text(insight.advice), (0, 0, 0, 2)))
+        if insight.numbers:
+            made.add_row("", Padding(Text(figures(insight.numbers), style="dim"), (0, 0, 0, 2)))
+    return made
 
 
 def jobs_table(jobs: Sequence[m.JobReport]) -> Table:

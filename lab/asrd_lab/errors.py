@@ -1,0 +1,11 @@
+"""What ends a run of the lab before its time: one sentence and an exit code."""
+
+from asrd_protocol.exits import Exit
+
+
+class LabError(Exception):
+    """The run cannot begin or go on."""
+
+    def __init__(self, sentence: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(sentence)
+        self.code = code

@@ -1,0 +1,170 @@
+"""Everything that is measured of the workers of a pool comes in here, and is passed to whom it concerns."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.advice import Advice
+from asrd_supervisor.core.canary import Canary
+from asrd_supervisor.core.diagnosis import Diagnosis
+from asrd_supervisor.core.drift import Drift, Kind
+from asrd_supervisor.core.guards import Guards
+from asrd_supervisor.core.history import History, Record
+from asrd_supervisor.core.host import Host
+from asrd_supervisor.core.inquiry import RUNS
+from asrd_supervisor.core.lifecycle import State
+from asrd_supervisor.core.memory import Memory
+from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.recycle import Verdict
+from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.vitals import Vitals
+
+DIAGNOSED = frozenset({"slow", "lockstep", "experiment", "leak", "rss", "vram", "quality"})
+"""Reasons that the daemon finds by itself, and that its guards count."""
+
+Said = list[do.Announce]
+
+
+class Monitor:
+    """What is known of the health of one pool."""
+
+    def __init__(self, policy: PoolPolicy, slots: Sequence[Slot]) -> None:
+        self._policy = policy
+        self._slots = slots
+        self.host = Host(policy.device)
+        self.drift = Drift(policy.drift)
+        self.diagnosis = Diagnosis(policy, self.drift, self.host)
+        self.guards = Guards(policy.recycle.guards, policy.workers)
+        self.history = History()
+        self.advice = Advice(policy.recycle)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._policy.device != "cpu"
+
+    @property
+    def _ready(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.ready]
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def born(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> None:
+        """A worker is ready."""
+        memory = Memory(self._policy.recycle, event.rss)
+        slot.vitals = Vitals(self.drift.track(), memory, Canary(now, event.canary_s, event.canary_text))
+        took = slot.age(now)
+        self.advice.note_reload(took)
+        self.history.born(slot.seat, took)
+        if record := self.history.of(slot.seat):
+            self.diagnosis.arrived(now, record, self._ready)
+
+    def finished(self, now: float, slot: Slot, event: ev.StepFinished, companions: float) -> Said:
+        """A worker has done a step, in the company of so many others on its device, on average."""
+        vitals, timings = slot.vitals, event.timings
+        vitals.memory.note(event.rss, event.work.audio_s)
+        if not self._comparable(slot, companions):
+            return self.diagnosis.disturbed(now, self._ready)
+        kind = Kind(event.work.kind, round(companions) if self._on_gpu else 0)
+        wall = timings.transcribe
+        vitals.share.note(event.work.cpu_s, timings.decode + timings.vad + wall)
+        siblings = [other.vitals.pace for other in self._ready if other is not slot]
+        self.drift.note(vitals.pace, siblings, slot.jobs_done, kind, event.work, wall)
+        self.advice.note_step(wall)
+        said = self._compare_with_predecessor(now, slot, kind, event, wall)
+        return said + self.diagnosis.consider(now, self._ready)
+
+    def _comparable(self, slot: Slot, companions: float) -> bool:
+        """On a GPU, workers slow each other down: a job whose company changed on the way is neither this nor that."""
+        mixed = self._on_gpu and 0.25 < companions % 1 < 0.75
+        return not mixed and not self.host.disturbed_since(slot.started_at)
+
+    def _compare_with_predecessor(
+        self, now: float, slot: Slot, kind: Kind, event: ev.StepFinished, wall: float
+    ) -> Said:
+        record = self.history.of(slot.seat)
+        if record is None or slot.jobs_done == 1:
+            return []
+        recent = [r for s in self._ready if s is not slot and (r := s.vitals.pace.recent) is not None]
+        if not record.note(kind, event.work, wall, median(recent) if recent else 0.0):
+            return []
+        if record.effective is not None:
+            self.guards.learn(effective=record.effective)
+        self.advice.note_record(record)
+        return self.diagnosis.judged(now, record, self._ready)
+
+    def canary_finished(self, now: float, slot: Slot, event: ev.CanaryFinished) -> Said:
+        """A worker has transcribed the built-in clip."""
+        vitals = slot.vitals
+        took = median(event.took)
+        asked = self.diagnosis.inquiry is not None and self.diagnosis.inquiry.wants(slot.seat)
+        vitals.canary.note(now, slot.jobs_done, took, event.text, measure=not asked)
+        wrong = vitals.canary.verdict()
+        if wrong:
+            vitals.finding = wrong
+            return [do.Announce("worker.wrong", {"seat": str(slot.seat), "numbers": wrong.numbers})]
+        return self.diagnosis.answered(now, slot, took, self._ready)
+
+    def sampled(self, now: float, sample: ev.HostSampled) -> list[Slot]:
+        """The host has spoken; workers that have to be killed for their memory."""
+        self.host.note(now, sample, working=any(slot.state is State.BUSY for slot in self._slots))
+        limit = self._policy.recycle.kill_rss
+        known = {worker.seat: worker for worker in sample.workers}
+        fat: list[Slot] = []
+        for slot in self._slots:
+            if not slot.live or (worker := known.get(slot.seat)) is None:
+                continue
+            slot.vitals.memory.pss = worker.pss
+            if slot.ready:
+                slot.vitals.memory.note_vram(worker.vram)
+            if limit and (worker.rss or 0) > limit:
+                fat.append(slot)
+        return fat
+
+    # --- what comes of it ---------------------------------------------------------------------------------------------
+
+    def canary_runs(self, now: float, slot: Slot) -> int:
+        """How often an idle worker shall transcribe the clip now; mostly 0."""
+        if self.diagnosis.inquiry and self.diagnosis.inquiry.wants(slot.seat):
+            return RUNS
+        limit = self.limit(slot)
+        due = slot.vitals.canary.due(now, slot.jobs_done, limit, now - slot.proved_at, self._policy.canary)
+        return 1 if due else 0
+
+    def limit(self, slot: Slot) -> int:
+        """How many jobs a worker may do; 0 for any number."""
+        most = self._policy.recycle.max_jobs
+        if isinstance(most, int):
+            return slot.limit
+        advised = self.advice.max_jobs
+        return max(1, round(advised * slot.share)) if advised else 0
+
+    def diagnosed(self, now: float, slot: Slot) -> Verdict | None:
+        """Why a worker shall be replaced, if nothing speaks against doing it now."""
+        fat, found = slot.vitals.memory.verdict, slot.vitals.finding
+        if fat and fat.reason == "rss":
+            return None if self.guards.exhausted(now) else fat
+        verdict = found if found and found.reason != "quality" else fat
+        if verdict is None or self.guards.objection(now, slot.jobs_done, slot.age(now)):
+            return None
+        return verdict
+
+    def nonsense(self, now: float, slot: Slot) -> Verdict | None:
+        """Why a worker must not be given another job."""
+        found = slot.vitals.finding
+        return found if found and found.reason == "quality" and not self.guards.exhausted(now) else None
+
+    def replaced(self, now: float, slot: Slot, verdict: Verdict) -> None:
+        """A worker was told to leave."""
+        record = Record(now, slot.seat, verdict, slot.jobs_done, slot.age(now))
+        stay = [other for other in self._ready if other is not slot]
+        record.remember(slot.vitals.pace, [other.vitals.pace for other in stay])
+        self.advice.note_leak(slot.vitals.memory.slope)
+        newest = max(stay, key=lambda other: other.ready_at or 0.0, default=None)
+        surplus = len(stay) >= self._policy.workers
+        fresh = newest if surplus and newest and newest.jobs_done == 0 else None
+        took = (fresh.ready_at or now) - fresh.since if fresh else 0.0
+        self.history.add(record, (fresh.seat, took) if fresh else None)
+        if verdict.reason in DIAGNOSED:
+            self.guards.note(now)
+        self.diagnosis.replaced(now, record, stay)

@@ -1,0 +1,150 @@
+"""What must hold of checks of health: who gets the clip, who is replaced for what, and how often at most."""
+
+from typing import Any
+
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.inquiry import RUNS
+from asrd_supervisor.core.lifecycle import State
+from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.supervisor import pool_status
+from property.laws import LawfulWorld
+from property.records import Process
+
+SLOW = {"slow", "lockstep", "experiment"}
+URGENT = {"quality", "rss"}
+DIAGNOSED = SLOW | URGENT | {"leak", "vram"}
+EARLY = 5
+
+
+class HealthyWorld(LawfulWorld):
+    """The lawful world, with a judge of what the core thinks of its workers."""
+
+    def boot(self) -> None:
+        """Another daemon has replaced nobody yet."""
+        self.recycled: dict[str, list[float]] = {name: [] for name in self.pools}
+        self.quiet = True
+        super().boot()
+
+    def perform(self, action: do.Action) -> None:
+        """Judge, then do."""
+        match action:
+            case do.SendCanary(seat, attempt, runs):
+                self._judge_clip(self.processes[seat], attempt, runs)
+            case do.Announce("worker.recycled", fields) if fields["reason"] in DIAGNOSED:
+                self._judge_recycle(self._process(fields["seat"]), fields["reason"])
+        super().perform(action)
+
+    def _process(self, name: str) -> Process:
+        seat = Seat.parse(name)
+        assert seat
+        return self.processes[seat]
+
+    # --- the clip -----------------------------------------------------------------------------------------------------
+
+    def asked(self, process: Process) -> bool:
+        """It is wanted for a comparison."""
+        inquiry = self.core.pools[process.seat.pool].monitor.diagnosis.inquiry
+        return inquiry is not None and inquiry.wants(process.seat)
+
+    def counted(self, process: Process) -> bool:
+        """It has done enough jobs since the last time."""
+        policy = self.pools[process.seat.pool].canary
+        return policy.enabled and process.jobs_done - process.clip_after >= policy.every_jobs
+
+    def _judge_clip(self, process: Process, attempt: int, runs: int) -> None:
+        policy = self.pools[process.seat.pool].canary
+        assert policy.enabled and not self.held and not self.closed(process.seat.pool)
+        assert process.idle and attempt > process.attempt
+        early = process.jobs_done >= EARLY > process.clip_after
+        idle = self.now - process.clip_at >= policy.idle
+        assert runs == (RUNS if self.asked(process) else 1)
+        assert runs == RUNS or self.counted(process) or early or idle, "the clip for no reason"
+
+    def answer(self, process: Process, *args: Any, **how: Any) -> None:
+        """Who has answered is not asked the same again at once, unless it still stands in doubt."""
+        super().answer(process, *args, **how)
+        assert not self.asked(process) or not process.clip, "it has answered"
+        if process.wrong and self.slot(process.seat).ready:
+            finding = self.slot(process.seat).vitals.finding
+            assert finding and finding.reason == "quality", "nonsense is overheard"
+
+    def refuse_the_clip(self, process: Process, *, leave: bool) -> None:
+        """Who cannot even do that leaves."""
+        super().refuse_the_clip(process, leave=leave)
+        assert process.stopped_at is not None
+
+    # --- the host -----------------------------------------------------------------------------------------------------
+
+    def sample(self, **host: Any) -> None:
+        """Who is too fat, or stopped for long, is killed; who is stopped is not well."""
+        self.quiet = self.quiet and not host
+        super().sample(**host)
+        for process in self.processes.values():
+            assert not process.guilty or process.killed_at is not None, "it is spared"
+            slot, pool = self.slot(process.seat), self.core.pools[process.seat.pool]
+            assert slot.stopped == process.frozen
+            assert not process.frozen or pool_status(pool)[0] != "ready", "it is stopped, and all is well"
+
+    # --- findings -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What holds at all times."""
+        super().check()
+        for policy, slot in self.slots():
+            self._check_vitals(slot, policy.drift.min_jobs)
+            self._check_clip(slot)
+        self._check_inquiry()
+
+    def _check_vitals(self, slot: Slot, least: int) -> None:
+        vitals, process = slot.vitals, self.processes.get(slot.seat)
+        assert vitals.pace.mood != "degraded" or vitals.pace.judged >= least, "too little is known of it"
+        if not vitals.finding or process is None:
+            return
+        assert process.warm, "found before it has done anything"
+        if vitals.finding.reason == "quality":
+            assert process.wrong
+        else:
+            assert process.found or slot.seat.pool in self.slowed, "nothing is wrong with it"
+
+    def _check_clip(self, slot: Slot) -> None:
+        """Nobody who has to transcribe the clip now has time to spare."""
+        heard = isinstance(self.cause, ev.WorkerEvent | ev.HostSampled) and not isinstance(
+            self.cause, ev.StepProgressed | ev.SegmentDecoded
+        )
+        process = self.processes.get(slot.seat)
+        if not heard or not process or not process.idle or self.held or self.closed(slot.seat.pool):
+            return
+        if isinstance(self.cause, ev.WorkerEvent) and self.cause.seat.pool != slot.seat.pool:
+            return
+        assert not self.asked(process) and not self.counted(process), "it is asked, and idle"
+        canary = self.pools[slot.seat.pool].canary
+        if canary.enabled and isinstance(self.cause, ev.HostSampled):
+            assert self.now - max(process.clip_at, slot.proved_at) < canary.idle, "it is not heard of for long"
+
+    def _check_inquiry(self) -> None:
+        """A question that nobody will answer is dropped with the next job that says something."""
+        if not self.quiet or not isinstance(self.cause, ev.StepFinished):
+            return
+        pool = self.core.pools[self.cause.seat.pool]
+        inquiry, diagnosis = pool.monitor.diagnosis.inquiry, pool.monitor.diagnosis
+        judged = self.before[pool.name, self.cause.seat.slot] in (State.BUSY, State.DRAINING)
+        if inquiry and judged and self.now >= diagnosis.off_until and pool.policy.drift.enabled:
+            here = {process.seat for process in self.staff(pool.name) if process.ready}
+            missing = [one for one in (inquiry.suspect, inquiry.reference) if one and one not in here]
+            assert not any(inquiry.wants(one) for one in missing), "it waits for the dead"
+
+    # --- replacements -------------------------------------------------------------------------------------------------
+
+    def _judge_recycle(self, process: Process, reason: str) -> None:
+        """For a reason, and within the brakes."""
+        guards, done = self.pools[process.seat.pool].recycle.guards, self.recycled[process.seat.pool]
+        if reason in SLOW:
+            assert process.found or process.seat.pool in self.slowed
+        if reason not in URGENT:
+            assert process.jobs_done >= guards.min_jobs and self.now - process.spawned_at >= guards.min_age
+        budget = guards.budget or self.pools[process.seat.pool].workers
+        assert sum(self.now - at <= guards.window for at in done) < budget, "over the budget"
+        assert not done or self.now - done[-1] >= guards.cooldown, "too soon after the last one"
+        done.append(self.now)
