@@ -63,6 +63,8 @@ def advise(sick: Sickness, heading: str) -> Advice:
     return Advice(
         max_jobs=chosen,
         because=because,
+        leak=sick.leak,
+        slow_down=sick.slow_down,
         memory_jobs=by_memory,
         latency_jobs=by_latency,
         budget=budget,

@@ -115,6 +115,10 @@ class Advice(_Finding, frozen=True, kw_only=True):
     max_jobs: int
     """0: never."""
     because: str
+    leak: float | None
+    """Bytes a job; None where there is none."""
+    slow_down: float | None
+    """Share of the time of the first job, a job; None where there is none."""
     memory_jobs: int | None
     """After so many jobs the leak has filled its budget; None without a leak."""
     latency_jobs: int | None

@@ -1,5 +1,6 @@
 """The directory of a run: its plan, a line for each job that has ended, the clips that were made, the reports."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -26,16 +27,15 @@ class Store:
             self._file = (directory / "jobs.jsonl").open("ab+")
         except OSError as error:
             raise _unusable(directory, error) from None
-        self._lock()
-        if before := read_plan(directory):
-            refuse_change(before, plan, directory)
-        self.rows = self._read()
-        self.session = 1 + max((row.session for row in self.rows), default=0)
-        self.write("plan.json", msgspec.json.format(msgspec.json.encode(plan), indent=2))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._begin(plan)
+            undo.pop_all()
 
     def close(self) -> None:
-        """Lets go of the directory."""
-        self._file.close()
+        """Lets go of the directory. A row that a full disk did not take was complained of before."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def add(self, row: Row) -> None:
         """One row more, on disk when this returns."""
@@ -62,6 +62,14 @@ class Store:
             draft.unlink(missing_ok=True)
             raise _unusable(self.directory, error) from None
         return path
+
+    def _begin(self, plan: Plan) -> None:
+        self._lock()
+        if before := read_plan(self.directory):
+            refuse_change(before, plan, self.directory)
+        self.rows = self._read()
+        self.session = 1 + max((row.session for row in self.rows), default=0)
+        self.write("plan.json", msgspec.json.format(msgspec.json.encode(plan), indent=2))
 
     def _lock(self) -> None:
         try:

@@ -8,8 +8,8 @@ import msgspec
 
 from asrd_supervisor.core.trend import mann_kendall, theil_sen
 
-SURE = 0.01
-"""A trend is believed when chance would give it in fewer than one of so many runs."""
+SURE = 0.001
+"""A trend is believed when chance gives it with less than this probability. Several experiments are asked."""
 
 LASTING = 0.05
 """The same for the second half alone: what has levelled off was warming up or filling a cache."""

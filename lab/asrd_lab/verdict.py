@@ -23,6 +23,9 @@ from asrd_lab.trends import SURE, Trend
 KEPT = ("e4", "e2", "pool")
 """Experiments in which asrd keeps its workers, so that they can grow old."""
 
+OLD = 17
+"""Jobs of a worker from which on its experiment has a vote."""
+
 NAMES = {
     "e1": "E1, a fresh worker for each job",
     "e2": "E2, clips of different lengths",
@@ -40,17 +43,20 @@ def judge(rows: Sequence[Row], subject: str) -> Findings:
     latencies = list(filter(None, map(latency, done.values())))
     memories = list(filter(None, map(memory, done.values())))
     videos = list(filter(None, map(vram, done.values())))
-    slow = leading(latencies, [one.slower for one in latencies])
+    believed = latencies if agreed(latencies) else [one for one in latencies if not one.slower]
+    slow = leading(believed, [one.slower for one in believed])
     fat = leading(memories, [one.leaks for one in memories])
     gpu = leading(videos, [one.leaks for one in videos])
     restart = reload([row for row in reloads(rows) if row.experiment != "e3"])
     health = _health(latencies, slow, fat, gpu)
-    advice = advise(sickness(None if health == "host" else slow, fat, restart), f"asrd lab: {subject}")
+    ageing = slow if health in ("slower", "both") else None
+    advice = advise(sickness(ageing, fat, restart), f"asrd lab: {subject}")
     sizes, worst = lengths(done["e2"]), _worst(done)
     compared = throughput(done["pool"], done["recycled"])
     said = [
         _main(health, subject, slow, fat),
         *_graphics(gpu),
+        *_spoilt(latencies, health),
         *_whose(latencies, memories, health),
         *_first(worst),
         *_sizes(sizes),
@@ -101,6 +107,14 @@ def _health(latencies: Sequence[Latency], slow: Latency | None, fat: Memory | No
     return "both" if slower and leaking else "slower" if slower else "leaking" if leaking else "healthy"
 
 
+def agreed(found: Sequence[Latency]) -> bool:
+    """Whether most of the experiments whose workers became old enough say that they get slower: a busy host spoils one
+    of them, a sick worker all."""
+    asked = [one for one in found if one.experiment in KEPT and one.trend.jobs >= OLD]
+    asked = asked or [one for one in found if one.slower]
+    return sum(one.slower for one in asked) > len(asked) / 2
+
+
 def _worst(done: dict[str, list[JobRow]]) -> Pair | None:
     """From the experiment with clips of different lengths, if there is one: that is where the eye is deceived."""
     return next((found for name in ("e2", "pool", "e4", "e3") if (found := pair(done[name]))), None)
@@ -148,6 +162,13 @@ def _sure(found: Trend) -> str:
     return f"{p}, levels off" if found.p < SURE and not found.lasts else p
 
 
+def _spoilt(latencies: Sequence[Latency], health: Health) -> list[str]:
+    slow = [NAMES[one.experiment] for one in latencies if one.slower and one.experiment in KEPT]
+    if not slow or health not in ("healthy", "leaking"):
+        return []
+    return [f"Jobs became slower in {' and in '.join(slow)}, but not in the others: that was the host."]
+
+
 def _graphics(gpu: Vram | None) -> list[str]:
     if gpu is None:
         return ["The memory of a GPU was not measured: there is none, or its driver does not tell it by process."]
@@ -159,12 +180,16 @@ def _whose(latencies: Sequence[Latency], memories: Sequence[Memory], health: Hea
     """Whether the bare model does it too."""
     slow = next((one.slower for one in latencies if one.experiment == "e3"), None)
     fat = next((one.leaks for one in memories if one.experiment == "e3"), None)
-    if (slow is None and fat is None) or health in ("unknown", "host"):
-        return []
-    ill = bool(slow or fat)
-    if health == "healthy":
-        said = "The bare model in one process, with the system's own allocator, does not degrade either."
-        return ["The bare model in one process does degrade; under asrd's allocator it does not."] if ill else [said]
+    match health:
+        case "slower" | "both" if slow is not None:
+            ill = slow
+        case "leaking" if fat is not None:
+            ill = fat
+        case "healthy" if slow is not None or fat is not None:
+            word = "does" if slow or fat else "does not"
+            return [f"The bare model in one process, with the system's own allocator, {word} degrade."]
+        case _:
+            return []
     if ill:
         return ["The bare model in one process does so too: it is the model or its library, not asrd."]
     return ["The bare model in one process does not: look at the pool's allocator and threads."]

@@ -5,17 +5,16 @@ from typing import Any
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.inquiry import RUNS
-from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import pool_status
+from property.deeds import EARLY
 from property.laws import LawfulWorld
 from property.records import Process
 
 SLOW = {"slow", "lockstep", "experiment"}
 URGENT = {"quality", "rss"}
 DIAGNOSED = SLOW | URGENT | {"leak", "vram"}
-EARLY = 5
 
 
 class HealthyWorld(LawfulWorld):
@@ -55,7 +54,7 @@ class HealthyWorld(LawfulWorld):
 
     def _judge_clip(self, process: Process, attempt: int, runs: int) -> None:
         policy = self.pools[process.seat.pool].canary
-        assert policy.enabled and not self.held and not self.closed(process.seat.pool)
+        assert policy.enabled and not self.held and process.seat.pool not in self.shut
         assert process.idle and attempt > process.attempt
         early = process.jobs_done >= EARLY > process.clip_after
         idle = self.now - process.clip_at >= policy.idle
@@ -95,7 +94,6 @@ class HealthyWorld(LawfulWorld):
         for policy, slot in self.slots():
             self._check_vitals(slot, policy.drift.min_jobs)
             self._check_clip(slot)
-        self._check_inquiry()
 
     def _check_vitals(self, slot: Slot, least: int) -> None:
         vitals, process = slot.vitals, self.processes.get(slot.seat)
@@ -123,28 +121,27 @@ class HealthyWorld(LawfulWorld):
         if canary.enabled and isinstance(self.cause, ev.HostSampled):
             assert self.now - max(process.clip_at, slot.proved_at) < canary.idle, "it is not heard of for long"
 
-    def _check_inquiry(self) -> None:
+    def finish(self, process: Process) -> None:
         """A question that nobody will answer is dropped with the next job that says something."""
-        if not self.quiet or not isinstance(self.cause, ev.StepFinished):
-            return
-        pool = self.core.pools[self.cause.seat.pool]
-        inquiry, diagnosis = pool.monitor.diagnosis.inquiry, pool.monitor.diagnosis
-        judged = self.before[pool.name, self.cause.seat.slot] in (State.BUSY, State.DRAINING)
-        if inquiry and judged and self.now >= diagnosis.off_until and pool.policy.drift.enabled:
-            here = {process.seat for process in self.staff(pool.name) if process.ready}
+        super().finish(process)
+        pool = process.seat.pool
+        inquiry = self.core.pools[pool].monitor.diagnosis.inquiry
+        if inquiry and self.quiet:
+            here = {one.seat for one in self.staff(pool) if one.ready}
             missing = [one for one in (inquiry.suspect, inquiry.reference) if one and one not in here]
-            assert not any(inquiry.wants(one) for one in missing), "it waits for the dead"
+            # Whoever finished may have been told to leave by this very job.
+            assert not any(inquiry.wants(one) and one != process.seat for one in missing), "it waits for the dead"
 
     # --- replacements -------------------------------------------------------------------------------------------------
 
     def _judge_recycle(self, process: Process, reason: str) -> None:
         """For a reason, and within the brakes."""
-        guards, done = self.pools[process.seat.pool].recycle.guards, self.recycled[process.seat.pool]
+        policy, done = self.pools[process.seat.pool], self.recycled[process.seat.pool]
+        guards, workers = policy.recycle.guards, policy.workers
         if reason in SLOW:
             assert process.found or process.seat.pool in self.slowed
+        assert sum(self.now - at <= guards.window for at in done) < (guards.budget or workers), "over the budget"
         if reason not in URGENT:
             assert process.jobs_done >= guards.min_jobs and self.now - process.spawned_at >= guards.min_age
-        budget = guards.budget or self.pools[process.seat.pool].workers
-        assert sum(self.now - at <= guards.window for at in done) < budget, "over the budget"
-        assert not done or self.now - done[-1] >= guards.cooldown, "too soon after the last one"
+            assert not done or self.now - done[-1] >= guards.cooldown, "too soon after the last one"
         done.append(self.now)

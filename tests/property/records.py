@@ -52,6 +52,9 @@ class Process:
     acted_at: float = 0.0
     clip: int = 0
     """How often it shall transcribe the built-in clip now."""
+    clip_s: float = 0.0
+    """Seconds that it took in the beginning; after its fifth job it is measured anew, once."""
+    measured: bool = False
     clip_after: int = 0
     """Jobs that it had done when it last did."""
     clip_at: float = 0.0

@@ -212,7 +212,8 @@ class World:
                 self.tickets[process.job].attempts += 1
             case do.SendCanary(_, attempt, runs):
                 process.clip, process.attempt = runs, attempt
-                process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
+                deadlines = self.pools[process.seat.pool].deadlines
+                process.due = self.now + max(deadlines.busy_floor, deadlines.busy_factor * runs * process.clip_s)
             case do.SendCancel():
                 process.cancelled_at = self.now
                 process.due = self.now + self.pools[process.seat.pool].deadlines.cancel

@@ -43,7 +43,7 @@ class Host:
         self._round_s = round_s
         self._rng = rng
         self._at = 0.0
-        self._drift = rng.gauss(0, DRIFT)
+        self._drift = 0.0
         self._pressure = USUAL_PRESSURE
         self._burst = self._next_burst(0.0)
 

@@ -40,7 +40,7 @@ class Pools(Message, frozen=True, kw_only=True):
 
 
 class Recycles(Message, frozen=True, kw_only=True):
-    """The healthy workers that were replaced, why, and whether it helped."""
+    """The workers that were replaced on purpose, why, and whether it helped."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     pool: PoolName | None = None
@@ -137,8 +137,8 @@ class StatsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
 
 
 Condition = Literal["unknown", "ok", "suspect", "degraded", "wrong"]
-"""``unknown``: too few jobs yet. ``suspect``: slower for the same work, not for long. ``wrong``: it does not transcribe
-the built-in clip as it did."""
+"""``unknown``: too few jobs yet. ``suspect``: slower for the same work, but that is not confirmed. ``degraded``: it is,
+and the others are not. ``wrong``: it does not transcribe the built-in clip as it did."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,7 +223,7 @@ class PoolsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class RecycleReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One healthy worker that was replaced."""
+    """One worker that was replaced on purpose."""
 
     at: float
     """Seconds since the epoch."""
@@ -241,13 +241,14 @@ class RecycleReport(msgspec.Struct, frozen=True, kw_only=True):
     reload_s: float | None = None
     """From spawn to ready of the replacement."""
     before: float | None = None
-    """Time of its last jobs for the same work, as a multiple of that of its first ones."""
+    """Time of its last jobs for the same work, as a multiple of that of its first ones, less what all workers have in
+    common; with the reasons ``experiment`` and ``lockstep``, what they have in common too."""
     siblings: float | None = None
     """The same of the other workers of the pool, at that time."""
     after: float | None = None
     """Time of the first jobs of the replacement for the same work, on the same scale."""
     effective: bool | None = None
-    """Whether the replacement is faster by 15 % at least; None as long as nobody knows."""
+    """Whether the replacement is faster by 15 % at least; None as long as nobody knows, or if slowness was not why."""
 
 
 class RecyclesReport(Answer, frozen=True, kw_only=True, omit_defaults=False):

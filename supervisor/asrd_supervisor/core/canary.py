@@ -30,15 +30,15 @@ class Canary:
         self._ran_after = 0
         self._early = False
 
-    def due(self, now: float, jobs_done: int, limit: int, idle_s: float, policy: CanaryPolicy) -> bool:
-        """Whether it is time for the clip."""
+    def due(self, now: float, jobs_done: int, limit: int, idle_s: float, policy: CanaryPolicy) -> int:
+        """How often it is time for the clip; mostly 0."""
         if not policy.enabled:
-            return False
+            return 0
         if not self._early and jobs_done >= EARLY and (not limit or limit >= WORTH_IT):
-            return True
+            return 2
         if jobs_done - self._ran_after >= policy.every_jobs:
-            return True
-        return idle_s >= policy.idle and now - self.ran_at >= policy.idle
+            return 1
+        return int(idle_s >= policy.idle and now - self.ran_at >= policy.idle)
 
     def note(self, now: float, jobs_done: int, took: float, text: str, *, measure: bool) -> None:
         """It was transcribed again; ``measure``: this may be the time that later ones are held to."""

@@ -13,6 +13,9 @@ CLIP = 0.7
 CALM = 0.2
 """Share of the threshold below which a suspicion is dropped."""
 
+MOST = 1.5
+"""Of the threshold: a long trouble that is over must not be remembered for as long as it lasted."""
+
 
 class Cusum:
     """One sum and what it says. Values are log ratios: 0 is as it should be, 0.69 is twice as slow."""
@@ -30,7 +33,8 @@ class Cusum:
 
     def add(self, value: float, count: int) -> None:
         """One more value; it is the worker's ``count``-th one."""
-        self.sum = max(0.0, self.sum + max(-CLIP, min(CLIP, value)) - self._slack)
+        reached = self.sum + max(-CLIP, min(CLIP, value)) - self._slack
+        self.sum = max(0.0, min(reached, MOST * self._threshold))
         if self.sum >= self._threshold and count >= self._least:
             self.mood = "degraded"
         elif self.sum >= self._threshold / 2 and self.mood == "ok":

@@ -24,6 +24,9 @@ CONFIRMED = 1.25
 STATE = 1.2
 """How much slower than a fresh worker an old one must be, for its age to be the cause."""
 
+DOUBTFUL = 3
+"""Alarms of one worker that were not confirmed, after which what it is compared with is taken anew."""
+
 TRUCE_S = 30.0
 """After an alarm that was not confirmed."""
 
@@ -32,6 +35,9 @@ HOUR_S = 3600.0
 
 USELESS = 2
 """Replacements in a row that did not help, after which slow workers are left alone."""
+
+LASTING = 25
+"""Rounds of jobs for which all workers must have been slow, for an experiment: most troubles of a host pass."""
 
 NOTABLE = 10
 """Jobs that could not be judged, after which it is said that the host is busy."""
@@ -119,7 +125,7 @@ class Diagnosis:
             return self._tell(now, "host", numbers, TRUCE_S)
         if self._ages:
             return self._roll(ready, numbers, fresh=None)
-        if now - self._experiment_at < HOUR_S:
+        if now - self._experiment_at < HOUR_S or self._drift.slow_rounds < LASTING:
             return []
         self._experiment_at = now
         oldest = min(ready, key=lambda slot: slot.since)
@@ -183,10 +189,22 @@ class Diagnosis:
         if slot is None:
             return []
         numbers = self._slow_numbers(slot, inquiry, ready)
-        if inquiry.excess > CONFIRMED:
-            slot.vitals.finding = Verdict("slow", numbers)
-            return [do.Announce("worker.degraded", {"seat": str(slot.seat), "numbers": numbers})]
-        slot.vitals.pace.sum.reset()
+        if inquiry.excess <= CONFIRMED:
+            return self._clear(now, slot, numbers)
+        if not inquiry.again:  # the host may have changed between the two answers
+            self.inquiry = Inquiry("worker", inquiry.suspect, inquiry.reference, now, again=True)
+            return []
+        slot.vitals.finding = Verdict("slow", numbers)
+        return [do.Announce("worker.degraded", {"seat": str(slot.seat), "numbers": numbers})]
+
+    def _clear(self, now: float, slot: Slot, numbers: dict[str, Any]) -> Said:
+        """The clip does not confirm it. If that happens again and again, the measure is wrong and not the worker."""
+        pace = slot.vitals.pace
+        pace.cleared += 1
+        if pace.cleared % DOUBTFUL:
+            pace.sum.reset()
+        else:
+            pace.rebase()
         self._quiet_until = now + TRUCE_S
         return [do.Announce("worker.cleared", {"seat": str(slot.seat), "numbers": numbers})]
 

@@ -55,6 +55,8 @@ class Track:
         self.base: float | None = None
         """The same as ``last_base``, unless that holds no more."""
         self.judged = 0
+        self.cleared = 0
+        """Alarms that were not confirmed."""
         self.rebase()
 
     def rebase(self) -> None:
@@ -109,6 +111,8 @@ class Drift:
         self._policy = policy
         self._profiles: dict[Kind, Profile] = {}
         self.common = Cusum(math.log(policy.ratio) / 2, policy.threshold, policy.min_jobs)
+        self.slow_rounds = 0
+        """For how many rounds all workers have been slow."""
         self._rounds = 0
         self._in_round = 0
 
@@ -158,6 +162,7 @@ class Drift:
         self._in_round = 0
         self._rounds += 1
         self.common.add(median(since), self._rounds)
+        self.slow_rounds = self.slow_rounds + 1 if self.common.mood == "degraded" else 0
 
     @property
     def kinds(self) -> dict[Kind, Costs]:

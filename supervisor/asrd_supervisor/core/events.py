@@ -305,6 +305,7 @@ class Finished(msgspec.Struct, frozen=True):
     job_index: int
     uptime: float
     body: Any
+    rss: int = 0
 
 
 class Faulted(msgspec.Struct, frozen=True):

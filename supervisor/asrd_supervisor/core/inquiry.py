@@ -20,8 +20,18 @@ _SHORTEST = 1e-6
 class Inquiry:
     """One question, and the answers so far."""
 
-    def __init__(self, about: Literal["worker", "pool"], suspect: Seat, reference: Seat | None, now: float) -> None:
+    def __init__(
+        self,
+        about: Literal["worker", "pool"],
+        suspect: Seat,
+        reference: Seat | None,
+        now: float,
+        *,
+        again: bool = False,
+    ) -> None:
         self.about = about
+        self.again = again
+        """Both were asked before."""
         self.suspect = suspect
         self.reference = reference
         self.since = now
@@ -45,11 +55,16 @@ class Inquiry:
         return not self.wants(self.suspect) and (self.reference is None or not self.wants(self.reference))
 
     @property
-    def excess(self) -> float:
-        """How much slower the suspect got than the reference did, as a multiple."""
-        return self.ratio[self.suspect] / (self.ratio[self.reference] if self.reference else 1.0)
-
-    @property
     def difference(self) -> float:
         """How much slower the suspect is than the reference, as a multiple."""
         return self.took[self.suspect] / self.took[self.reference] if self.reference else 1.0
+
+    @property
+    def excess(self) -> float:
+        """How much slower the suspect is than the reference, or got than it did, as a multiple.
+
+        The first times of both were taken once, under circumstances of their own; what they take now is comparable at
+        once, but for workers on unlike cores.
+        """
+        became = self.ratio[self.suspect] / (self.ratio[self.reference] if self.reference else 1.0)
+        return max(became, self.difference)

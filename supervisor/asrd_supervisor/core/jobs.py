@@ -255,6 +255,7 @@ class Jobs:
             worker_uptime=round(finished.uptime, 3),
             timings=timings,
             work=finished.work,
+            rss_bytes=finished.rss,
         )
         self._forget(job)
         self.ended["completed"] += 1

@@ -96,7 +96,7 @@ class Monitor:
     def canary_finished(self, now: float, slot: Slot, event: ev.CanaryFinished) -> Said:
         """A worker has transcribed the built-in clip."""
         vitals = slot.vitals
-        took = median(event.took)
+        took = median(event.took) if len(event.took) >= RUNS else min(event.took)
         asked = self.diagnosis.inquiry is not None and self.diagnosis.inquiry.wants(slot.seat)
         vitals.canary.note(now, slot.jobs_done, took, event.text, measure=not asked)
         wrong = vitals.canary.verdict()
@@ -128,8 +128,7 @@ class Monitor:
         if self.diagnosis.inquiry and self.diagnosis.inquiry.wants(slot.seat):
             return RUNS
         limit = self.limit(slot)
-        due = slot.vitals.canary.due(now, slot.jobs_done, limit, now - slot.proved_at, self._policy.canary)
-        return 1 if due else 0
+        return slot.vitals.canary.due(now, slot.jobs_done, limit, now - slot.proved_at, self._policy.canary)
 
     def limit(self, slot: Slot) -> int:
         """How many jobs a worker may do; 0 for any number."""

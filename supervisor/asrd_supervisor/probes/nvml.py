@@ -84,7 +84,6 @@ class Nvml:
                 throttled |= gpu.throttled()
             except (library.NVMLError, LookupError) as error:
                 self._doubts.unknown(device, _ALL, str(error))
-                self._handles.pop(device, None)
                 self._stale = True
             else:
                 self._doubts.known(device, _ALL)

@@ -9,18 +9,18 @@ _PROC = Path("/proc")
 
 
 def rss_bytes(pid: int) -> int | None:
-    """Resident memory now, in bytes; None when the process is gone. Never the peak: that one only grows."""
+    """Resident memory now, in bytes; None when the process is gone or a zombie. Never the peak: that one only grows."""
     try:
         fields = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
         return None
-    return int(fields[1]) * _PAGE
+    return int(fields[1]) * _PAGE or None
 
 
 def pss_bytes(pid: int, proc: Path = _PROC) -> int | None:
     """Resident memory with shared pages counted in shares, in bytes; None when the process is gone or not ours.
 
-    The kernel walks all pages of the process for it: 10 ms for each GB, and more for one that is busy.
+    The kernel walks all pages of the process for it: about 20 ms for each GiB.
     """
     return _kilobytes(proc / str(pid) / "smaps_rollup", "Pss:")
 

@@ -5,7 +5,8 @@
  *   gpu UUID FREE USED REASONS           the next GPU: bytes, bytes, bits of the clocks' event reasons
  *   part UUID GPU FREE USED              a MIG instance of the GPU with this index
  *   process UUID PID BYTES|none KIND     KIND is compute or graphics
- *   error FUNCTION UUID|any CODE         what the function returns (for this GPU)
+ *   error FUNCTION UUID|any CODE         what the function returns (for this GPU); a GPU of which it said 15, that is
+ *                                        lost, stays lost until the library is closed and opened again
  *   hang FUNCTION SECONDS                how long it takes, or until the line is gone; FUNCTION is without version
  *
  * Built with OLD_DRIVER it lacks what a driver of 2021 lacks.
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, UNKNOWN = 999 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, LOST = 15, UNKNOWN = 999 };
 enum { DEVICES = 16, PROCESSES = 64 };
 
 #define NOT_AVAILABLE (~0ULL)
@@ -52,7 +53,8 @@ struct state {
     double hang;
 };
 
-static int opened;
+static int opened, lost;
+static char lost_uuids[DEVICES][96];
 
 /* What the file says now; errors and hangs are those of this function, for this device. */
 static int look(struct state *state, const char *function, const char *uuid)
@@ -118,7 +120,13 @@ static int enter_device(struct state *state, const char *function, const struct 
         return UNINITIALIZED;
     if (!handle)
         return INVALID;
-    return enter(state, function, handle->uuid);
+    int error = enter(state, function, handle->uuid);
+    for (int i = 0; i < lost; i++)
+        if (!strcmp(lost_uuids[i], handle->uuid))
+            return LOST;
+    if (error == LOST && lost < DEVICES)
+        strcpy(lost_uuids[lost++], handle->uuid);
+    return error;
 }
 
 static const struct device *find(const struct state *state, const struct device *handle)
@@ -158,7 +166,8 @@ int nvmlShutdown(void)
 {
     if (!opened)
         return UNINITIALIZED;
-    opened--;
+    if (!--opened)
+        lost = 0;
     return SUCCESS;
 }
 
