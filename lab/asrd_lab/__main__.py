@@ -91,7 +91,7 @@ def _number(workers: str) -> int:
 
 def _clips(plan: Plan, pool: Pool, store: Store) -> Clips:
     if plan.scripted:
-        return made_of.scripted()
+        return made_of.scripted(plan.seconds)
     if earlier := made_of.saved(store):
         return earlier
     settings = {name: getattr(pool, name) for name in ("model", "device", "compute_type", "threads")}

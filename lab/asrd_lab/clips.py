@@ -17,8 +17,8 @@ RATE = 16_000
 WIDTH = 2
 """Bytes of a sample."""
 
-SCRIPTED_S = {1: 0.08, 3: 0.15, 10: 0.3}
-"""Seconds of work in a script of so many segments."""
+SHARES = {1: 0.4, 3: 1.0, 10: 2.0}
+"""How long a script of so many segments takes, against the one of three."""
 
 SAVED = "clips.json"
 
@@ -39,15 +39,15 @@ class Piece(msgspec.Struct, frozen=True):
     pcm: bytes
 
 
-def scripted() -> Clips:
-    """Scripts that take a known time."""
-    lengths = [_script(segments) for segments in SEGMENTS]
+def scripted(seconds: float) -> Clips:
+    """Scripts that take a known time: so much, less and more."""
+    lengths = [_script(segments, seconds * SHARES[segments]) for segments in SEGMENTS]
     return Clips(own=lengths[1:2], by_length=lengths)
 
 
-def _script(segments: int) -> Clip:
+def _script(segments: int, seconds: float) -> Clip:
     spoken = [{"do": "speak", "text": f" {number}"} for number in range(segments)]
-    options: dict[str, Any] = {"script": [{"do": "sleep", "s": SCRIPTED_S[segments]}, *spoken]}
+    options: dict[str, Any] = {"script": [{"do": "sleep", "s": seconds}, *spoken]}
     return Clip(name=f"script of {segments}", segments=segments, options={**options, "seconds": float(segments)})
 
 

@@ -31,13 +31,14 @@ def parser() -> argparse.ArgumentParser:
     add("audio", nargs="*", type=Path, metavar="AUDIO", help="recordings; some of more than one sentence are best")
     add("--engine", help="faster-whisper (default), or scripted, which needs no recordings")
     add("--inject", metavar="WHAT", help="make the scripted engine sick: leak=5MB,slow=1%%/job")
+    add("--seconds", type=float, metavar="S", help="work of a job of the scripted engine (default 0.25)")
     add("--model", help="model name or directory (default tiny.en)")
     add("--device", choices=["auto", "cpu", "cuda"])
     add("--compute-type", metavar="TYPE", help="as in CTranslate2: int8, float16, ...")
     add("--workers", metavar="N", help="workers of the pools, or auto (default)")
     add("--threads", type=int, metavar="N", help="threads of each worker (default: cores / workers)")
     add("--jobs", type=int, metavar="N", help=f"jobs of each experiment (default 60, at least {LEAST_JOBS})")
-    add("--experiments", metavar="LIST", help=f"which ones, with commas (default {','.join(EXPERIMENTS)})")
+    add("--experiments", metavar="LIST", help=f"which of them, with commas (default {','.join(EXPERIMENTS)})")
     add("--seed", type=int, metavar="N", help="of the order of the clips")
     add("--report", type=Path, metavar="DIR", help="where to write (default ./asrd-lab-DATE)")
     add("--resume", type=Path, metavar="DIR", help="go on with what is missing there")
@@ -71,11 +72,18 @@ def place_and_plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     if not plan.model and not plan.scripted:
         plan = msgspec.structs.replace(plan, model="tiny.en")
     _check(plan)
-    return options.report or Path(f"asrd-lab-{time.strftime('%Y-%m-%d-%H%M%S')}"), plan
+    return options.report or _new_directory(), plan
+
+
+def _new_directory() -> Path:
+    """One that is not there yet, named by the time."""
+    name = f"asrd-lab-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    names = (name, *(f"{name}-{i}" for i in range(2, 1_000)))
+    return next(path for path in map(Path, names) if not path.exists())
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("engine", "model", "device", "compute_type", "workers", "threads", "jobs", "seed")
+    names = ("engine", "model", "device", "compute_type", "workers", "threads", "jobs", "seed", "seconds")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.audio:
         given["audio"] = [recording(path) for path in options.audio]
@@ -106,6 +114,8 @@ def _check(plan: Plan) -> None:
         )
     if plan.threads < 0:
         raise LabError(f"--threads {plan.threads}: expected a number that is not negative", Exit.USAGE)
+    if not 0.001 <= plan.seconds <= 60:
+        raise LabError(f"--seconds {plan.seconds:g}: expected between 0.001 and 60", Exit.USAGE)
     if plan.scripted and plan.audio:
         raise LabError("the scripted engine listens to nothing: leave the recordings out", Exit.USAGE)
     if plan.inject and not plan.scripted:

@@ -45,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int = 60
     experiments: tuple[str, ...] = EXPERIMENTS
     seed: int = 1
+    seconds: float = 0.25
+    """Of a job of the scripted engine."""
     inject: dict[str, float] = {}
     """Settings of the scripted engine that make it sick."""
 

@@ -53,7 +53,8 @@ def axis(name: str, values: Sequence[float], *, from_zero: bool = False) -> Axis
     if from_zero:
         low = min(0.0, low)
     if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        room = 0.5 * (abs(high) if abs(high) > 1e-6 else 1.0)
+        low, high = low - room, high + room
     step = nice((high - low) / TICKS)
     first, last = floor(low / step), ceil(high / step)
     ticks = [step * i for i in range(first, last + 1)]

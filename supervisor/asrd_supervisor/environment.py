@@ -27,7 +27,11 @@ _ALWAYS = {
     "PYANNOTE_METRICS_ENABLED": "0",
 }
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_CUDA = {"CUDA_MODULE_LOADING": "LAZY", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+_CUDA = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as the driver counts, or its figures would be those of another GPU
+    "CUDA_MODULE_LOADING": "LAZY",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
 
 
 def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = None) -> dict[str, str]:

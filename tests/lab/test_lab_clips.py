@@ -11,6 +11,7 @@ from asrd_lab.errors import LabError
 from asrd_lab.plan import Plan, recording
 from asrd_lab.store import Store
 
+NAMES = ("ss-0870.wav", "ss-0880.wav", "ss-0890.wav", "ss-0920.wav")
 SECOND = RATE * WIDTH
 
 
@@ -39,13 +40,13 @@ def test_samples_become_a_wave_file(tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_real_recordings_give_clips_of_each_length(tmp_path: Path, speech: Path) -> None:
-    plan = Plan(audio=[recording(speech / name) for name in ("ss-0880.wav", "ss-0930.wav")])
+    plan = Plan(audio=[recording(speech / name) for name in NAMES])
     store = Store(tmp_path, plan)
     settings = {"model": "tiny.en", "threads": 1}
     with Alone("faster-whisper", settings, tmp_path / "log") as alone:
         clips = made(plan, store, alone)
         assert [clip.segments for clip in clips.by_length] == [1, 3, 10]
-        assert [clip.name for clip in clips.own] == ["1 ss-0880.wav", "2 ss-0930.wav"]
+        assert [clip.name for clip in clips.own] == [f"{i} {name}" for i, name in enumerate(NAMES, start=1)]
         three, ten = (alone.transcribe(i, clip.path, {}) for i, clip in enumerate(clips.by_length[1:]))
         assert 2 <= len(three.spans) <= 5 and 6 <= len(ten.spans) <= 16
         with pytest.raises(LabError, match=r"'text\.wav' is damaged, or no media file"):

@@ -118,8 +118,8 @@ def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     script = (
-        "import resource, sys; from pathlib import Path; from asrd_lab.store import Store; from asrd_lab.plan import Plan\n"
-        "from asrd_lab.errors import LabError; from lab.measured import aged\n"
+        "import resource, sys; from pathlib import Path; from asrd_lab.store import Store\n"
+        "from asrd_lab.plan import Plan; from asrd_lab.errors import LabError; from lab.measured import aged\n"
         f"store = Store(Path({str(tmp_path)!r}), Plan(audio=[], engine='scripted'))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))\n"
         "try: [store.add(row) for row in aged(jobs=9)]\n"

@@ -16,7 +16,7 @@ TEXT_AGAIN = "the quick brown fox jumps over the lazy dog"
 TEXT_ALMOST = TEXT_AGAIN + " yes"
 """Within what one may get wrong."""
 
-CLIP_S, EARLY = 0.5, 5
+CLIP_S, EARLY, WORTH_IT = 0.5, 5, 50
 FRESH = 50
 """Bytes of memory after the warm-up."""
 
@@ -199,10 +199,15 @@ class LivelyWorld(World):
         process.clip_after, process.clip_at = process.jobs_done, self.now
         process.wrong = process.wrong or text not in (TEXT_AGAIN, TEXT_ALMOST)
         time = took * process.slow * self.host_factor
-        if runs == 1 and process.jobs_done >= EARLY and not process.measured:
+        if not self.asked(process) and process.jobs_done >= EARLY and not process.measured:
             process.measured, process.clip_s = True, time
         process.clip_s = process.clip_s or time
         self.post(ev.CanaryFinished(process.seat, process.attempt, (time,) * runs, text, process.rss))
+
+    def asked(self, process: Process) -> bool:
+        """It is wanted for a comparison."""
+        inquiry = self.core.pools[process.seat.pool].monitor.diagnosis.inquiry
+        return inquiry is not None and inquiry.wants(process.seat)
 
     def refuse_the_clip(self, process: Process, *, leave: bool) -> None:
         """The worker could not even do that."""

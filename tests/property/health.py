@@ -8,7 +8,7 @@ from asrd_supervisor.core.inquiry import RUNS
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import pool_status
-from property.deeds import EARLY
+from property.deeds import EARLY, WORTH_IT
 from property.laws import LawfulWorld
 from property.records import Process
 
@@ -42,10 +42,10 @@ class HealthyWorld(LawfulWorld):
 
     # --- the clip -----------------------------------------------------------------------------------------------------
 
-    def asked(self, process: Process) -> bool:
-        """It is wanted for a comparison."""
-        inquiry = self.core.pools[process.seat.pool].monitor.diagnosis.inquiry
-        return inquiry is not None and inquiry.wants(process.seat)
+    def patient(self, process: Process) -> bool:
+        """It may do enough jobs for its clip to be timed anew."""
+        limit = self.core.pools[process.seat.pool].monitor.limit(self.slot(process.seat))
+        return not limit or limit >= WORTH_IT
 
     def counted(self, process: Process) -> bool:
         """It has done enough jobs since the last time."""
@@ -56,10 +56,13 @@ class HealthyWorld(LawfulWorld):
         policy = self.pools[process.seat.pool].canary
         assert policy.enabled and not self.held and process.seat.pool not in self.shut
         assert process.idle and attempt > process.attempt
-        early = process.jobs_done >= EARLY > process.clip_after
+        early = process.jobs_done >= EARLY and not process.measured
         idle = self.now - process.clip_at >= policy.idle
-        assert runs == (RUNS if self.asked(process) else 1)
-        assert runs == RUNS or self.counted(process) or early or idle, "the clip for no reason"
+        if self.asked(process):
+            assert runs == RUNS
+        else:
+            assert runs == (2 if early and self.patient(process) else 1)
+            assert self.counted(process) or (early and self.patient(process)) or idle, "the clip for no reason"
 
     def answer(self, process: Process, *args: Any, **how: Any) -> None:
         """Who has answered is not asked the same again at once, unless it still stands in doubt."""

@@ -221,10 +221,14 @@ class World:
                 process.stopped_at = self.now
             case do.Kill(_, dump):
                 if process.killed_at is None:
-                    process.timed_out = self.ringing is not None or (process.seen_frozen and process.frozen)
+                    process.timed_out = self.ringing is not None or self._stands_still(process)
                     process.asked = process.unwanted
                 process.killed_at = self.now
                 process.doomed = process.doomed or not dump
+
+    def _stands_still(self, process: Process) -> bool:
+        """The host has said for the second time that it is stopped."""
+        return isinstance(self.cause, ev.HostSampled) and process.frozen and process.seen_frozen
 
     def _write_first(self, job: str) -> do.PersistAttempt | do.PersistWait | None:
         """The journal stores what it was told first about a job."""

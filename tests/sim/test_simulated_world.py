@@ -16,7 +16,15 @@ from asrd_lab.simulator.weather import BURST, DRIFT, HIGH_PRESSURE, USUAL_PRESSU
 from asrd_lab.simulator.worker import TEXT, Sickness, Worker
 from asrd_lab.simulator.world import HELD, World
 from asrd_protocol.model import Work
-from asrd_supervisor.core.policy import CanaryPolicy, DriftPolicy, Duration, PoolPolicy, RecyclePolicy
+from asrd_supervisor.core.policy import (
+    CanaryPolicy,
+    Deadlines,
+    DriftPolicy,
+    Duration,
+    PoolPolicy,
+    PositiveDuration,
+    RecyclePolicy,
+)
 from asrd_supervisor.core.seats import Seat
 
 VECTORS = Vectors.load()
@@ -94,6 +102,7 @@ def test_a_leaking_one_grows() -> None:
     one = worker(Sickness(onset=(5, 5), leak=50 << 20))
     pace(one, 5)
     before = one.rss
+    assert before < 300 << 20
     pace(one, 10)
     assert one.rss - before == pytest.approx(500 << 20, rel=0.05)
 
@@ -190,11 +199,29 @@ def test_fallbacks_get_more_in_the_second_half() -> None:
     assert mean(fallbacks[600:]) == pytest.approx(0.25, abs=0.05)
 
 
+def test_a_suspicion_comes_before_the_replacement() -> None:
+    slow = Scenario(name="s", title="", sickness=Sickness(onset=(90, 90), factor=2.5), until="found")
+    played = World(slow, VECTORS, "1").play()
+    (found,) = (life for life in played.lives.values() if life.onset is not None)
+    assert found.reason == "slow"
+    assert found.suspected is not None
+    assert found.condemned is not None
+    assert 90 < found.suspected <= found.condemned < 110
+    assert played.jobs < 600
+    assert sum(life.jobs for life in played.lives.values()) >= played.jobs
+
+
 def test_a_policy_of_ones_own_is_played() -> None:
     policy = calm(workers=1, max_age=Duration(50))
     played = World(Scenario(name="s", title="", workers=1, jobs=200), VECTORS, "1", policy).play()
     assert {life.reason for life in played.lives.values() if life.condemned} == {"max_age"}
     assert isinstance(policy.recycle, RecyclePolicy)
+
+
+def test_a_world_in_which_nothing_can_be_done_is_left() -> None:
+    hasty = msgspec.structs.replace(calm(), deadlines=Deadlines(start=PositiveDuration(0.1)))
+    with pytest.raises(RuntimeError, match="nothing is done"):
+        World(Scenario(name="s", title="", workers=3), VECTORS, "1", hasty).play()
 
 
 # --- what is counted --------------------------------------------------------------------------------------------------
@@ -240,3 +267,5 @@ def test_a_verdict_is_the_first_cause_that_was_told() -> None:
     right = Outcome({"a": Life("a")}, [Alert(1.0, "pool.slow", {"cause": "host"})])
     one = row(scenario, [right, Outcome({"a": Life("a")}, told)])
     assert (one.sought, one.found) == (2, 1)
+    ageing = msgspec.structs.replace(scenario, sickness=Sickness(everybody=True))
+    assert row(ageing, [right, right, Outcome({"a": Life("a")}, told)]).found == 1

@@ -1,145 +1,226 @@
-"""A pool at work: the core as it is, with workers that take as long as the test says, and a clock that jumps."""
+"""A pool at work and under observation: jobs that keep it busy, what is told of it, and how fast questions are answered."""
 
-import heapq
+import json
 import random
-from collections.abc import Callable
-from itertools import count
-from typing import Any
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
-from asrd_protocol.model import Timings, Work
-from asrd_supervisor.core import actions as do
-from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.monitor import Monitor
-from asrd_supervisor.core.policy import CanaryPolicy, Duration, GuardPolicy, PoolPolicy, RecyclePolicy
-from asrd_supervisor.core.seats import Seat
-from asrd_supervisor.core.slot import Slot
-from support.play import Play, pool
+import msgspec
+import zmq
 
-CLIP_S, TEXT = 0.5, "The quick brown fox"
-LOAD_S = 3.0
-FRESH = 300 << 20
+from support.daemon import Daemon
+from support.stage import Script
+from support.wait import eventually
+from support.wire import Answer, Wire
 
-Pace = Callable[[Seat, int, float], float]
-"""How much longer a worker takes, by its name, the jobs that it has done, and the time."""
+Event = dict[str, Any]
 
+UNGUARDED = """
+[pools.default.recycle.guards]
+min_age = 0
+cooldown = 0
+budget = 100
+"""
+"""Findings are acted on at once."""
 
-def sickbay(workers: int = 3, **more: Any) -> PoolPolicy:
-    """A pool with the clip, with a spare seat, and with brakes that let a test see something."""
-    usual = {"start_first": True, "canary": CanaryPolicy(), "recycle": brakes()}
-    return pool(workers=workers, **{**usual, **more})
-
-
-def brakes(**more: Any) -> RecyclePolicy:
-    """No recycling but by diagnosis."""
-    return RecyclePolicy(max_jobs=0, max_age=Duration(0), guards=GuardPolicy(**more))
+CLIP = 'canary = [{do = "sleep", s = 0.01}, {do = "speak", text = "all is well"}]\n'
+"""A built-in clip that takes long enough for its time to tell something on a busy machine."""
 
 
-class Ward:
-    """One pool named ``p``; jobs differ in size, and take in proportion to their work, with a little noise."""
+class End(NamedTuple):
+    """One job that was completed."""
 
-    def __init__(self, policy: PoolPolicy, *, pace: Pace | None = None, noise: float = 0.03, seed: int = 7) -> None:
-        self.play = Play(policy)
-        self.pace: Pace = pace or (lambda seat, done, now: 1.0)
-        self.share = 1.0
-        """Cores that a worker gets."""
-        self.text = TEXT
-        self.rss: Callable[[Seat, int], int] = lambda seat, done: FRESH
-        self.done: dict[Seat, int] = {}
-        self.delivered = 0
-        self._noise = noise
-        self._rng = random.Random(seed)
-        self._agenda: list[tuple[float, int, ev.Event]] = []
-        self._turn = count()
-        self._jobs = count()
-        self._perform(self.play.first)
-        self.rest()
+    seat: str
+    text: str
+    attempts: int
+    index: int
+    """Which job of its worker it was."""
 
-    # --- what a test looks at -----------------------------------------------------------------------------------------
+
+def plain(dice: random.Random) -> Script:
+    """A job that takes its time."""
+    return [{"do": "sleep", "s": dice.uniform(0.02, 0.06)}, {"do": "speak", "text": " a"}]
+
+
+class Flow:
+    """A client that keeps so many jobs under way."""
+
+    def __init__(self, daemon: Daemon, depth: int, seed: int = 1) -> None:
+        self._wire = daemon.wire()
+        self._depth = depth
+        self._dice = random.Random(seed)
+        self._open = 0
+
+    def run(
+        self,
+        most: int,
+        *,
+        over: Callable[[], Any] = lambda: False,
+        script: Callable[[random.Random], Script] = plain,
+        each: Callable[[], None] = lambda: None,
+    ) -> list[End]:
+        """So many jobs, or fewer when it is over; ``each`` is called after each of them."""
+        ends: list[End] = []
+        while len(ends) < most and not over():
+            while self._open < self._depth:
+                self._wire.send("submit", b"audio", options={"script": script(self._dice)}, reply="final")
+                self._open += 1
+            ends.append(self._next())
+            each()
+        return ends
+
+    def rest(self) -> list[End]:
+        """What is still under way, and nothing more."""
+        return [self._next() for _ in range(self._open)]
+
+    def _next(self) -> End:
+        answer, body = self._wire.end_of()
+        assert answer["type"] == "completed", answer
+        self._open -= 1
+        run = answer["run"]
+        return End(run["seat"], json.loads(body)["text"], run["attempts"], run["job_index"])
+
+
+class Rounds:
+    """The events of workers and pools, and what must hold after each of them."""
+
+    PREFIXES = ("worker.", "pool.", "recycle.", "job.")
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        for prefix in self.PREFIXES:
+            self._socket.subscribe(prefix)
+        self._socket.connect(f"ipc://{daemon.directory}/events.sock")
+        self._daemon = daemon
+        self.events: list[Event] = []
+        eventually(self._heard)
+        self._socket.unsubscribe("job.")
+        self.ready = {worker["seat"] for worker in daemon.workers() if worker["state"] in ("idle", "busy")}
+        self.leaving: set[str] = set()
+        self.least_ready = len(self.ready)
+        self.most_leaving = 0
+
+    def _heard(self) -> bool:
+        """The last prefix works, so those before it do."""
+        self._daemon.wire().play({"do": "speak", "text": " a"})
+        return bool(self._socket.poll(50))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._context.destroy(linger=0)
+
+    def look(self) -> None:
+        """Take in what was told since the last look."""
+        while self._socket.poll(0):
+            event: Event = msgspec.msgpack.decode(self._socket.recv_multipart()[1])
+            if not event["type"].startswith("job."):
+                self.events.append(event)
+                self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        match event["type"]:
+            case "worker.ready":
+                self.ready.add(event["seat"])
+            case "worker.recycled":
+                self.ready.discard(event["seat"])
+                self.leaving.add(event["seat"])
+            case "worker.left" | "worker.died":
+                self.ready.discard(event["seat"])
+                self.leaving.discard(event["seat"])
+        self.least_ready = min(self.least_ready, len(self.ready))
+        self.most_leaving = max(self.most_leaving, len(self.leaving))
+
+    def told(self, topic: str, **fields: Any) -> list[Event]:
+        """The events of this topic with these fields."""
+        self.look()
+        return [event for event in self.events if event["type"] == topic and fields.items() <= event.items()]
+
+    def await_told(self, topic: str, count: int = 1, timeout: float = 20.0, **fields: Any) -> list[Event]:
+        """The same, as soon as there are so many."""
+        return eventually(lambda: len(found := self.told(topic, **fields)) >= count and found, timeout)
+
+
+class Glance(NamedTuple):
+    """One answer to the question how the daemon is."""
+
+    at: float
+    took: float
+    """Seconds."""
+    status: str
+    reason: str
+
+
+class Pulse:
+    """Asks the control socket every few milliseconds, from a thread of its own."""
+
+    def __init__(self, daemon: Daemon, every: float = 0.01) -> None:
+        self._wire = Wire(daemon.directory, socket="control", timeout=10)
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.glances: list[Glance] = []
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            begun = time.monotonic()
+            answer: Answer = self._wire.ask("health")
+            now = time.monotonic()
+            self.glances.append(Glance(now, now - begun, answer["status"], answer["reason"]))
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._over.set()
+        self._thread.join()
+        self._wire.close()
+
+    def flipped(self, since: float) -> Glance | None:
+        """The first answer after that moment by which not all workers are well."""
+        calm = self.glances[0][2:]
+        return next((glance for glance in list(self.glances) if glance.at > since and glance[2:] != calm), None)
 
     @property
-    def slots(self) -> list[Slot]:
-        """Of the pool."""
-        return self.play.core.pools["p"].slots
+    def median_ms(self) -> float:
+        """Half of the answers took no longer."""
+        return 1000 * statistics.median(glance.took for glance in self.glances)
 
     @property
-    def monitor(self) -> Monitor:
-        """What is known of the health of the pool."""
-        return self.play.core.pools["p"].monitor
+    def worst_ms(self) -> float:
+        """All of them."""
+        return 1000 * max(glance.took for glance in self.glances)
 
-    @property
-    def recycled(self) -> list[tuple[str, str]]:
-        """Who was replaced, and why."""
-        return [(told["seat"], told["reason"]) for told in self.play.topics("worker.recycled")]
 
-    def topics(self, *wanted: str) -> list[str]:
-        """What was announced of these, in order."""
-        return [said.topic for said in self.play.said if said.topic in wanted]
+class Ward(NamedTuple):
+    """A pool and who watches over it."""
 
-    # --- what goes on -------------------------------------------------------------------------------------------------
+    daemon: Daemon
+    flow: Flow
+    rounds: Rounds
 
-    def work(self, jobs: int) -> None:
-        """So many jobs, one after the other, until the last one has its result."""
-        until = self.delivered + jobs
-        for _ in range(jobs):
-            self._perform(self.play.submit(f"job-{next(self._jobs)}", audio_s=5.0))
-        while self.delivered < until:
-            self._go_on()
+    def recycles(self) -> list[dict[str, Any]]:
+        """The report on the workers that were replaced, oldest first."""
+        return list(reversed(self.daemon.ask("recycles")["recycles"]))
 
-    def rest(self) -> None:
-        """Until nothing happens by itself any more."""
-        while self._agenda:
-            self._go_on()
+    def settled(self) -> None:
+        """Wait until nobody is on the way in or out, and every word of it was heard."""
+        eventually(self._calm, 30)
 
-    def wait(self, seconds: float) -> None:
-        """Time passes, and the host is looked at in the end."""
-        until = self.play.now + seconds
-        while self._agenda and self._agenda[0][0] <= until:
-            self._go_on()
-        self.play.now = until
-        self.tell(ev.HostSampled())
+    def _calm(self) -> bool:
+        self.rounds.look()
+        states = {worker["seat"] for worker in self.daemon.workers() if worker["state"] == "idle"}
+        return not self.rounds.leaving and states == self.rounds.ready == {w["seat"] for w in self.daemon.workers()}
 
-    def tell(self, event: ev.Event) -> None:
-        """Something happens from outside."""
-        self._perform(self.play.tell(event))
 
-    def _go_on(self) -> None:
-        timer = min(self.play.due.items(), key=lambda item: item[1][0], default=None)
-        if timer and (not self._agenda or timer[1][0] < self._agenda[0][0]):
-            self._perform(self.play.ring(timer[0][1], timer[0][2], timer[0][0]))
-            return
-        at, _, event = heapq.heappop(self._agenda)
-        self.play.now = max(self.play.now, at)
-        if isinstance(event, ev.StepFinished):
-            self.done[event.seat] = self.done.get(event.seat, 0) + 1
-        self._perform(self.play.tell(event))
-
-    def _later(self, delay: float, event: ev.Event) -> None:
-        heapq.heappush(self._agenda, (self.play.now + delay, next(self._turn), event))
-
-    def _perform(self, orders: list[do.Action]) -> None:
-        for order in orders:
-            match order:
-                case do.Spawn(seat):
-                    self._later(LOAD_S / 3, ev.WorkerGreeted(seat, 4711))
-                case do.SendLoad(seat):
-                    self._later(2 * LOAD_S / 3, ev.WorkerWarmed(seat, 1.0, 1.0, CLIP_S, TEXT, FRESH))
-                case do.SendStep(seat, attempt):
-                    self._transcribe(seat, attempt)
-                case do.SendCanary(seat, attempt, runs):
-                    took = CLIP_S * self._factor(seat)
-                    self._later(runs * took, ev.CanaryFinished(seat, attempt, (took,) * runs, self.text))
-                case do.SendStop(seat) | do.Kill(seat):
-                    self._later(0.1, ev.WorkerExited(seat, "exit 0"))
-                case do.Deliver():
-                    self.delivered += 1
-
-    def _factor(self, seat: Seat) -> float:
-        return self.pace(seat, self.done.get(seat, 0), self.play.now) * self._rng.lognormvariate(0.0, self._noise)
-
-    def _transcribe(self, seat: Seat, attempt: int) -> None:
-        windows, steps = self._rng.randint(1, 4), self._rng.randint(20, 200)
-        wall = (0.05 + 0.3 * windows + 0.005 * steps) * self._factor(seat)
-        cpu_s = wall * self.share
-        work = Work(audio_s=5.0, windows=windows, beam_steps=steps, attempts=windows, cpu_s=cpu_s)
-        rss = self.rss(seat, self.done.get(seat, 0) + 1)
-        self._later(wall, ev.StepFinished(seat, attempt, Timings(transcribe=wall), work, "text", rss))
+@contextmanager
+def watched(daemon: Daemon, depth: int = 6) -> Iterator[Ward]:
+    """A warm pool under observation."""
+    with ExitStack() as stack:
+        rounds = Rounds(daemon)
+        stack.callback(rounds.close)
+        yield Ward(daemon, Flow(daemon, depth), rounds)

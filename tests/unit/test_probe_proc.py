@@ -114,6 +114,13 @@ def test_a_kernel_without_a_sum_of_shares(tmp_path: Path) -> None:
     assert proc.pss_bytes(11, root) is None
 
 
+def test_kilobytes_have_1024_bytes(tmp_path: Path) -> None:
+    root = _process(tmp_path, 11, smaps_rollup="00400000-7fff [rollup]\nRss:  99 kB\nPss:  12 kB\n")
+    (tmp_path / "meminfo").write_text("MemFree:  8 kB\nMemAvailable:  10 kB\n")
+
+    assert (proc.pss_bytes(11, root), proc.available_bytes(tmp_path / "meminfo")) == (12288, 10240)
+
+
 def test_what_the_host_has_left() -> None:
     available = proc.available_bytes()
 

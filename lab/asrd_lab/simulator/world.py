@@ -20,6 +20,9 @@ SPAWN_S, LOAD_S, WARM_UP_S, LEAVE_S, OVERHEAD_S = 0.3, 1.5, 0.5, 0.05, 0.02
 SAMPLE_S = 5.0
 """How often the host is asked how it is."""
 
+STILL_S = 600.0
+"""After so long without a result the world is held to stand still."""
+
 BYTES_PER_S = 32_000
 
 HELD = RecyclePolicy(max_jobs=0, max_age=Duration(0))
@@ -50,24 +53,27 @@ class World:
         self.works: dict[str, Work] = {}
         """Of all jobs so far, by their names."""
         self._over = False
+        self._moved_at = 0.0
         self.outcome = Outcome()
 
     def play(self) -> Outcome:
         """Everything, to the end.
 
         Raises:
-            RuntimeError: nothing happens any more, though the end has not come.
+            RuntimeError: a job came to nothing, or nothing comes of any job. In this world that is a bug.
         """
         self._perform(self._core.start(0.0))
         self._after(SAMPLE_S, ev.HostSampled())
         for _ in range(self._scenario.workers + 1):
             self._submit()
         while not self._over:
-            if not self._future:
-                raise RuntimeError(f"the world stands still after {self.outcome.jobs} jobs")
             self._now, order, event = heapq.heappop(self._future)
             self._happen(order, event)
+            if self._now > self._moved_at + STILL_S:
+                raise RuntimeError(f"nothing is done any more after {self.outcome.jobs} jobs")
         self.outcome.seconds = self._now
+        for seat, worker in self._workers.items():
+            self.outcome.lives[str(seat)].jobs = worker.jobs
         return self.outcome
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -116,8 +122,10 @@ class World:
                     self._after(0.0, ev.JobPersisted(job))
                 case do.PersistAttempt(_, seat, attempt):
                     self._after(0.0, ev.AttemptPersisted(seat, attempt))
-                case do.Deliver() | do.Fail():
-                    self._delivered(action.job.id)
+                case do.Deliver():
+                    self._delivered()
+                case do.Fail(_, fault) | do.Refuse(_, fault):
+                    raise RuntimeError(f"a job came to nothing: {fault.message}")
                 case do.Spawn() | do.SendLoad() | do.SendStep() | do.SendCanary() | do.SendStop() | do.Kill():
                     self._order_worker(action)
                 case _:
@@ -168,7 +176,8 @@ class World:
         self.works[job] = work = self._rng.choice(kind)
         self._after(0.0, ev.JobSubmitted(job, None, int(work.audio_s * BYTES_PER_S), audio_s=work.audio_s))
 
-    def _delivered(self, job: str) -> None:
+    def _delivered(self) -> None:
+        self._moved_at = self._now
         self.outcome.jobs += 1
         self._over = self._over or self.outcome.jobs >= self._scenario.jobs * self._scenario.workers
         self._submit()
@@ -182,7 +191,7 @@ class World:
         if topic not in SILENT:
             self.outcome.alerts.append(Alert(self._now, topic, fields))
         if life is not None and (seat := Seat.parse(life.seat)):
-            life.jobs = self._workers[seat].jobs
+            life.jobs = self._workers[seat].jobs  # so far
             self._note_life(life, topic, fields)
         self._over = self._over or self._enough(life)
 

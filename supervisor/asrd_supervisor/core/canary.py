@@ -42,7 +42,7 @@ class Canary:
 
     def note(self, now: float, jobs_done: int, took: float, text: str, *, measure: bool) -> None:
         """It was transcribed again; ``measure``: this may be the time that later ones are held to."""
-        if not self.first_took:
+        if not self.first_took and not self.first_text:
             self.first_took, self.first_text = took, text
         if measure and not self._early and jobs_done >= EARLY:
             self._early = True

@@ -36,8 +36,11 @@ HOUR_S = 3600.0
 USELESS = 2
 """Replacements in a row that did not help, after which slow workers are left alone."""
 
-LASTING = 25
-"""Rounds of jobs for which all workers must have been slow, for an experiment: most troubles of a host pass."""
+LASTING = 10
+"""Rounds of jobs for which all workers must have been slow, for an experiment;"""
+
+LASTING_ABRUPT = 60
+"""and if it came over all of them at the same time: that is the host, mostly, and it passes."""
 
 NOTABLE = 10
 """Jobs that could not be judged, after which it is said that the host is busy."""
@@ -125,7 +128,8 @@ class Diagnosis:
             return self._tell(now, "host", numbers, TRUCE_S)
         if self._ages:
             return self._roll(ready, numbers, fresh=None)
-        if now - self._experiment_at < HOUR_S or self._drift.slow_rounds < LASTING:
+        lasting = LASTING_ABRUPT if self._drift.abrupt else LASTING
+        if now - self._experiment_at < HOUR_S or self._drift.slow_rounds < lasting:
             return []
         self._experiment_at = now
         oldest = min(ready, key=lambda slot: slot.since)

@@ -17,13 +17,19 @@ from asrd_supervisor.core.cusum import Cusum, Mood
 from asrd_supervisor.core.policy import DriftPolicy
 
 FIRST = 5
-"""Jobs that tell how fast a worker is while it is young, and how fast it was in the end."""
+"""Jobs that tell how fast a worker is now."""
+
+BASE = 8
+"""Jobs of a young worker that it is held to later on."""
 
 RECENT = 2
 """Jobs of a sibling that tell how the host is. More of them lag behind, and the lag looks like degradation."""
 
 YOUNG = range(2, 21)
 """Jobs of a worker, by number, that the cost model is fitted on. The first one warms caches."""
+
+EDGE = 8
+"""Rounds within which a slow-down of all workers is abrupt: more than half of it came in them."""
 
 KINDS = 32
 """Cost models of a pool that are kept."""
@@ -61,7 +67,7 @@ class Track:
 
     def rebase(self) -> None:
         """What it is compared with has changed: see anew how it is, for longer, because the host may be changing."""
-        self._needed = FIRST if self.last_base is None else 2 * FIRST
+        self._needed = BASE if self.last_base is None else 2 * FIRST
         self._first: list[tuple[float, float]] = []
         self.base = None
         self.sum.reset()
@@ -74,13 +80,15 @@ class Track:
         self.costs[kind] = costs
         return math.log(wall / costs.predict(work))
 
-    def add(self, ratio: float, common: float) -> None:
-        """One more job, and how the siblings are."""
+    def add(self, ratio: float, common: float, *, known: bool = True) -> None:
+        """One more job, and how the siblings are; ``known``: all of them have told."""
         self.judged += 1
         self.ratios.append(ratio)
         self.relative.append(ratio - common)
         if self.base is not None:
             self.sum.add(ratio - common - self.base, self.judged)
+            return
+        if not known:
             return
         self._first.append((ratio, ratio - common))
         if len(self._first) == self._needed:
@@ -113,6 +121,9 @@ class Drift:
         self.common = Cusum(math.log(policy.ratio) / 2, policy.threshold, policy.min_jobs)
         self.slow_rounds = 0
         """For how many rounds all workers have been slow."""
+        self.abrupt = False
+        """It came from one round to the next: to all workers at the same time, whatever their age."""
+        self._levels: deque[float] = deque([0.0], maxlen=EDGE)
         self._rounds = 0
         self._in_round = 0
 
@@ -130,7 +141,8 @@ class Drift:
         if ratio is None:
             return
         now = [recent for sibling in siblings if (recent := sibling.recent) is not None]
-        track.add(ratio, median(now) if now else 0.0)
+        known = all(len(sibling.ratios) >= RECENT for sibling in siblings)
+        track.add(ratio, median(now) if now else 0.0, known=known)
         self._note_round([track, *siblings])
 
     def forget(self, tracks: Sequence[Track]) -> None:
@@ -161,8 +173,12 @@ class Drift:
             return
         self._in_round = 0
         self._rounds += 1
-        self.common.add(median(since), self._rounds)
+        level = median(since)
+        self.common.add(level, self._rounds)
         self.slow_rounds = self.slow_rounds + 1 if self.common.mood == "degraded" else 0
+        if self.slow_rounds == 1:
+            self.abrupt = self._levels[0] < level / 2
+        self._levels.append(level)
 
     @property
     def kinds(self) -> dict[Kind, Costs]:

@@ -10,6 +10,8 @@ LEARNING = 6
 PACE, RELUCTANT = 0.02, 0.002
 """How fast the usual follows; and how fast while it is far away, or a long disturbance would become usual."""
 
+HALF = 0.5
+
 PRESSED = 40.0
 """Points of CPU pressure above the usual at which jobs are not judged by their time."""
 
@@ -26,12 +28,15 @@ class Host:
         self.usual: float | None = None
         """CPU pressure while the pool works, in percent; None before it is known."""
         self.pressure: float | None = None
+        self._throttled = 0.0
+        """Share of the samples in which the device was throttled: at its power limit, many a GPU always is."""
         self.disturbed_at = float("-inf")
         self.disturbed_by = ""
 
     def note(self, now: float, sample: HostSampled, *, working: bool) -> None:
         """One sample; ``working``: the pool has jobs."""
         self.pressure = sample.cpu_pressure
+        self._throttled += PACE * ((self._device in sample.throttled) - self._throttled)
         self.disturbed_by = self._disturbance(sample)
         if self.disturbed_by:
             self.disturbed_at = now
@@ -44,7 +49,7 @@ class Host:
             return "cpu"
         if (sample.memory_pressure or 0.0) > PRESSED_MEMORY:
             return "memory"
-        if self._device in sample.throttled:
+        if self._device in sample.throttled and self._throttled < HALF:
             return "throttled"
         return "slept" if sample.slept else ""
 

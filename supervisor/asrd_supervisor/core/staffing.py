@@ -70,7 +70,7 @@ class Staffing:
         actions: list[do.Action] = []
         for slot in self._slots:
             actions += slot.apply(Input.RETIRE, now, "retired")
-            if hurry and slot.state is State.DRAINING:
+            if slot.state is State.DRAINING and (hurry or slot.task is None):  # nobody needs the clip any more
                 slot.asked = True
                 actions += slot.apply(Input.DEADLINE, now, "shut down")
         return actions

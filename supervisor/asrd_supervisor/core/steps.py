@@ -129,7 +129,9 @@ class Steps:
         companions = self._load.companions(now, slot.started_at, slot.load_before)
         self.pace.learn(now - slot.started_at, event.work.audio_s, step.size, media=step.audio_s is None)
         self.tally.note_work(event.work)
-        outcome = ev.Finished(slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body, event.rss)
+        outcome = ev.Finished(
+            slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body, event.rss
+        )
         said = self._monitor.finished(now, slot, event, companions)
         return [ev.StepEnded(step, outcome), *said, *slot.apply(Input.FINISH, now)]
 

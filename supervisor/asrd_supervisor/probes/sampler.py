@@ -30,6 +30,9 @@ INTERVAL_S = 5.0
 NAP_S = 1.0
 """Seconds of suspension from which on the host has slept."""
 
+PSS_EVERY = 6
+"""Samples from one look at the shared memory to the next: it costs the kernel 20 ms for each GiB."""
+
 Workers = Mapping[Seat, tuple[int, str]]
 """The process id of each worker, and its device: ``cpu``, or a GPU as ``device_name`` calls it."""
 
@@ -46,27 +49,31 @@ class Host:
         self._suspended = suspended
         self._gpus = gpus or Gpus()
         self._slept = suspended()
+        self._count = 0
+        self._pss: dict[int, int | None] = {}
 
     def sample(self, workers: Workers) -> HostSampled:
         """Ask the kernel and the driver; takes its time."""
         available = available_bytes()
         gpus = self._gpus.read(dict(workers.values()))
+        if self._count % PSS_EVERY == 0:
+            self._pss = {pid: pss_bytes(pid) for pid, _ in workers.values()}
+        self._count += 1
         return HostSampled(
             cpu_pressure=some_avg10("cpu"),
             memory_pressure=some_avg10("memory"),
             slept=self._has_slept(),
             throttled=gpus.throttled,
             free=gpus.free if available is None else {"cpu": available, **gpus.free},
-            workers=tuple(_worker(seat, pid, gpus.vram.get(pid)) for seat, (pid, _) in workers.items()),
+            workers=tuple(self._worker(seat, pid, gpus.vram.get(pid)) for seat, (pid, _) in workers.items()),
         )
 
     def _has_slept(self) -> bool:
         before, self._slept = self._slept, self._suspended()
         return self._slept - before > NAP_S
 
-
-def _worker(seat: Seat, pid: int, vram: int | None) -> WorkerSample:
-    return WorkerSample(seat, rss_bytes(pid), pss_bytes(pid), vram, bool(stopped(pid)))
+    def _worker(self, seat: Seat, pid: int, vram: int | None) -> WorkerSample:
+        return WorkerSample(seat, rss_bytes(pid), self._pss.get(pid), vram, bool(stopped(pid)))
 
 
 class Sampler:
