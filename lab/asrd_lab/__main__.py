@@ -2,17 +2,16 @@
 
 import contextlib
 import functools
-import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
-from asrd.errors import AsrdError
+from asrd.cli import verdict
+from asrd.cli.verdict import complain
 from asrd_lab import clips as made_of
 from asrd_lab import report
 from asrd_lab.alone import Alone
@@ -27,7 +26,6 @@ from asrd_lab.show import Silent, display
 from asrd_lab.store import Store
 from asrd_protocol.exits import Exit
 
-INTERRUPTED = 130
 REPORT_EVERY_S = 5.0
 
 
@@ -42,16 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         found = _run(directory, plan, display(quiet=options.quiet or options.json))
         _tell(found, directory, as_json=options.json)
     except LabError as error:
-        return _complain(str(error), error.code)
-    except AsrdError as error:
-        return _complain(str(error), Exit.FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:
-        if os.environ.get("ASRD_TRACEBACK"):
-            traceback.print_exception(error)
-        said = f"a defect in asrd itself: {type(error).__name__}: {error} (ASRD_TRACEBACK=1 shows where)"
-        return _complain(said, Exit.SOFTWARE)
+        complain(str(error))
+        return error.code
+    except BaseException as error:
+        return verdict.report(error)
     return Exit.OK
 
 
@@ -75,9 +67,8 @@ def _run(directory: Path, plan: Plan, shown: Silent) -> Findings:
                 bench = Bench(plan, pool, clips, store, _Recorder(shown, store, plan, pool))
                 for experiment in plan.experiments:
                     run(bench, experiment)
-        except (KeyboardInterrupt, SystemExit):
-            report.write(store, plan, pool)
-            _say_how_to_resume(store, plan)
+        except BaseException as error:
+            _leave_something(store, plan, pool, error)
             raise
         return report.write(store, plan, pool)
 
@@ -119,12 +110,18 @@ class _Recorder:
             self._last = time.monotonic()
 
 
-def _say_how_to_resume(store: Store, plan: Plan) -> None:
+def _leave_something(store: Store, plan: Plan, pool: Pool, error: BaseException) -> None:
+    """The report so far and how to go on; nothing at all when it could not even begin."""
+    if not store.rows and isinstance(error, Exception):
+        store.discard()
+        return
+    with contextlib.suppress(LabError):
+        report.write(store, plan, pool)
     missing = sum(len(store.missing(name, plan.jobs)) for name in plan.experiments)
     done = plan.jobs * len(plan.experiments) - missing
-    sys.stderr.write(
-        f"asrd: stopped after {done} of {done + missing} jobs; the report so far is "
-        f"{store.directory / 'report.html'}; go on with: asrd lab --resume {store.directory}\n"
+    complain(
+        f"stopped after {done} of {done + missing} jobs; the report so far is {store.directory / 'report.html'}; "
+        f"go on with: asrd lab --resume {store.directory}"
     )
 
 
@@ -143,16 +140,11 @@ def _simulate(seed: int, pools: int | None, *, as_json: bool) -> int:
     try:
         from asrd_lab.simulator.table import table, text
     except ImportError:
-        return _complain("the simulator is not installed", Exit.UNAVAILABLE)
+        raise LabError("the simulator is not installed", Exit.UNAVAILABLE) from None
     rows = table(seed, pools or 60)
     sys.stdout.write(msgspec.json.encode(rows).decode() if as_json else text(rows))
     sys.stdout.write("\n")
     return Exit.OK
-
-
-def _complain(sentence: str, code: int) -> int:
-    sys.stderr.write(f"asrd: {sentence}\n")
-    return int(code)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

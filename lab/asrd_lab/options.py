@@ -85,6 +85,8 @@ def _new_directory() -> Path:
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     names = ("engine", "model", "device", "compute_type", "workers", "threads", "jobs", "seed", "seconds")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.model and Path(options.model).is_dir():
+        given["model"] = str(Path(options.model).resolve())  # a run may be gone on with from elsewhere
     if options.audio:
         given["audio"] = [recording(path) for path in options.audio]
     if options.experiments is not None:

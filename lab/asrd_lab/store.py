@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,9 @@ class Store:
 
     def __init__(self, directory: Path, plan: Plan) -> None:
         self.directory = directory
+        self._new = not directory.exists()
         try:
+            _refuse_others(directory)
             (directory / "clips").mkdir(parents=True, exist_ok=True)
             self._file = (directory / "jobs.jsonl").open("ab+")
         except OSError as error:
@@ -36,6 +39,12 @@ class Store:
         """Lets go of the directory. A row that a full disk did not take was complained of before."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def discard(self) -> None:
+        """Takes the directory away, if it was not there before."""
+        self.close()
+        if self._new:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def add(self, row: Row) -> None:
         """One row more, on disk when this returns."""
@@ -104,6 +113,12 @@ def read_plan(directory: Path) -> Plan | None:
         raise _unusable(directory, error) from None
     except msgspec.MsgspecError as error:
         raise LabError(f"{directory / 'plan.json'} is damaged: {error}", Exit.CONFIG) from None
+
+
+def _refuse_others(directory: Path) -> None:
+    """What is written must not take the place of what somebody else has there."""
+    if directory.exists() and any(directory.iterdir()) and not (directory / "plan.json").exists():
+        raise LabError(f"{directory} is not empty and has no run of the lab; name a new directory", Exit.USAGE)
 
 
 def _unusable(directory: Path, error: OSError) -> LabError:

@@ -1,4 +1,4 @@
-"""Workers that get worse, by their rows in the fault list: found by what was measured, told apart, replaced or left alone.
+"""Workers that get worse, by their rows in the fault list: found by measuring, told apart, replaced or left alone.
 
 The pools are scripted, the processes are real. What a script sleeps is the work that it counts, so a worker that takes
 longer than the script says is one that is slower for the same work.

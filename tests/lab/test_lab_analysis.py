@@ -1,6 +1,7 @@
 """What is found in rows: the injected sickness, and nothing where there is none."""
 
 from random import Random
+from statistics import median
 
 import pytest
 from msgspec.structs import replace
@@ -115,10 +116,25 @@ def test_fresh_workers_have_no_memory_trend() -> None:
     assert memory(fresh()) is None
 
 
-@pytest.mark.parametrize(("leak", "said"), [(5e6, "does so too"), (0.0, "does not: look at")])
-def test_the_bare_model_tells_whose_fault_it_is(leak: float, said: str) -> None:
-    found = judge([*aged("e4", leak=5e6), *aged("e3", leak=leak, seed=2), *started()], "tiny")
+@pytest.mark.parametrize(("bare", "said"), [(1, "does so too"), (0, "does not: look at")])
+@pytest.mark.parametrize(("leak", "slow"), [(5e6, 0.0), (0.0, 0.01)])
+def test_the_bare_model_tells_whose_fault_it_is(leak: float, slow: float, bare: int, said: str) -> None:
+    alone = aged("e3", leak=leak * bare, slow=slow * bare, seed=2)
+    found = judge([*aged("e4", leak=leak, slow=slow), *alone, *started()], "tiny")
     assert any(said in sentence for sentence in found.verdict)
+
+
+def test_what_work_costs_is_learnt_from_young_workers_only() -> None:
+    rows = aged(jobs=200, slow=0.02, noise=0.01)
+    ratios, _ = same_work(rows)
+    assert median(ratios[1:20]) == pytest.approx(1, abs=0.05) and ratios[-1] > 3
+
+
+def test_two_workers_are_no_neighbours() -> None:
+    one = aged("pool", 10, clips=["short"], noise=0.001)
+    other = aged("pool", 10, clips=["long"], noise=0.001, session=2, from_number=11)
+    mixed = pair([*one, *other])
+    assert mixed is not None and mixed.ratio == pytest.approx(1, abs=0.02)
 
 
 def test_a_resumed_life_counts_by_its_own_age() -> None:

@@ -102,10 +102,28 @@ def test_other_audio_under_the_same_name_is_refused(tmp_path: Path) -> None:
     clip = tmp_path / "a.wav"
     clip.write_bytes(b"one")
     before = replace(PLAN, audio=[recording(clip)])
-    Store(tmp_path, before).close()
+    Store(tmp_path / "r", before).close()
     clip.write_bytes(b"two")
     with pytest.raises(LabError, match="the audio is not the same as before"):
-        Store(tmp_path, replace(PLAN, audio=[recording(clip)]))
+        Store(tmp_path / "r", replace(PLAN, audio=[recording(clip)]))
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "3.wav").write_bytes(b"mine")
+    with pytest.raises(LabError, match="is not empty and has no run of the lab") as raised:
+        Store(tmp_path, PLAN)
+    assert raised.value.code is Exit.USAGE
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["clips", "clips/3.wav"]
+
+
+def test_only_a_directory_that_was_made_for_it_is_taken_away(tmp_path: Path) -> None:
+    for there in (True, False):
+        directory = tmp_path / str(there)
+        if there:
+            directory.mkdir()
+        Store(directory, PLAN).discard()
+        assert directory.exists() == there
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_a_missing_model_and_a_file_that_is_no_audio_are_one_sentence(place: Pla
     (place.root / "text.wav").write_text("this is no audio")
     _, err = place.run(str(place.root / "text.wav"), code=Exit.FAILED)
     assert err.startswith("asrd: 'text.wav' is damaged, or no media file of a kind that is read here")
+    assert not list(place.root.glob("asrd-lab-*")), "what could not begin leaves nothing"
 
 
 def test_the_command_hands_over(place: Place) -> None:

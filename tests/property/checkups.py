@@ -52,6 +52,8 @@ class CheckupMachine(ClientMachine):
     @by_worker("clip !killed", text=TEXTS, took=st.sampled_from([0.0, CLIP_S, 4.0]), after=st.sampled_from([0.0, 3.0]))
     def answer(self, process: Process, text: str, took: float, after: float) -> None:
         self.world.now += after
+        if took != CLIP_S:
+            self.world.slowed.add(process.seat.pool)
         self.world.answer(process, text, took)
 
     @by_worker("clip !killed", leave=st.booleans())

@@ -47,9 +47,7 @@ class ClientMachine(RuleBasedStateMachine):
         prompt=st.booleans(),
         diligent=st.sampled_from([False, False, False, False, True]),
     )
-    def begin(  # noqa: PLR0913 - one world, drawn at once
-        self, policy: Policy, seed: int, stop_after: int, head_start: int, prompt: bool, diligent: bool
-    ) -> None:
+    def begin(self, policy: Policy, seed: int, stop_after: int, head_start: int, prompt: bool, diligent: bool) -> None:
         self.prompt, self.diligent = prompt, diligent
         self.world = StrictWorld(policy, seed)
         self.world.slow = not prompt

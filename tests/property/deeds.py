@@ -9,7 +9,6 @@ from asrd_supervisor.core import events as ev
 from property.records import Entry, Process, Ticket
 from property.world import World
 
-
 TEXT = "The quick brown fox jumps over the lazy dog."
 TEXT_AGAIN = "the quick brown fox jumps over the lazy dog"
 """What a healthy worker hears in the clip, again and again."""

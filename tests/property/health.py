@@ -65,9 +65,11 @@ class HealthyWorld(LawfulWorld):
             assert self.counted(process) or (early and self.patient(process)) or idle, "the clip for no reason"
 
     def answer(self, process: Process, *args: Any, **how: Any) -> None:
-        """Who has answered is not asked the same again at once, unless it still stands in doubt."""
+        """Who has answered is asked the same once more, to be sure, and not again; nonsense is no answer."""
+        inquiry = self.core.pools[process.seat.pool].monitor.diagnosis.inquiry
+        again = inquiry is not None and inquiry.wants(process.seat) and inquiry.again
         super().answer(process, *args, **how)
-        assert not self.asked(process) or not process.clip, "it has answered"
+        assert not (again and process.clip and self.asked(process)) or process.wrong, "it has answered twice"
         if process.wrong and self.slot(process.seat).ready:
             finding = self.slot(process.seat).vitals.finding
             assert finding and finding.reason == "quality", "nonsense is overheard"

@@ -6,8 +6,8 @@ from asrd_protocol.faults import BLAME, Blame, Code
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
-from property.judge import covers
 from property.health import HealthyWorld
+from property.judge import covers
 from property.records import Entry, Process, Ticket, TimerKey
 
 AGAIN = "again"

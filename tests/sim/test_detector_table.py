@@ -2,12 +2,12 @@
 
 import pytest
 
-from asrd_lab.simulator.scenario import COMMON, HEALTHY, OTHER, SLOW, Scenario
+from asrd_lab.simulator.scenario import COMMON, HEALTHY, SCENARIOS, SLOW, Scenario
 from asrd_lab.simulator.table import Row, play, row, table, text
 from asrd_lab.simulator.vectors import Vectors
 
 SEED = 1
-POOLS = 12
+POOLS = 10
 
 FALSE_ALARMS = 0.5
 """Percent of healthy lives."""
@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
     """Every scenario, played once."""
-    played = table(SEED, POOLS)
+    played = table(SEED, POOLS, [scenario for scenario in SCENARIOS if scenario.name != "x1.3"])
     print("\n" + text(played))  # noqa: T201 - what was measured, for whoever reads a failure
     return {one.scenario: one for one in played}
 
@@ -37,6 +37,12 @@ def test_healthy_workers_are_left_alone(rows: dict[str, Row], name: str) -> None
     assert not rows[name].needless
 
 
+@pytest.mark.parametrize("name", named(HEALTHY))
+def test_an_experiment_is_made_only_when_nothing_else_can_tell(rows: dict[str, Row], name: str) -> None:
+    """Slow bursts that last, and of which the kernel says nothing, look like workers that age together."""
+    assert rows[name].experiments <= (POOLS / 4 if name == "bursts-untold" else 0)
+
+
 @pytest.mark.parametrize("name", sorted(DELAYS))
 def test_a_sick_worker_is_found_soon(rows: dict[str, Row], name: str) -> None:
     found = rows[name]
@@ -46,9 +52,10 @@ def test_a_sick_worker_is_found_soon(rows: dict[str, Row], name: str) -> None:
     assert found.delay_p90 <= DELAYS[name]
 
 
-@pytest.mark.parametrize("name", named(SLOW + OTHER))
+@pytest.mark.parametrize("name", sorted({*DELAYS, "leak"}))
 def test_its_siblings_are_left_alone(rows: dict[str, Row], name: str) -> None:
-    assert rows[name].alarm_percent <= 100 * 0.02
+    assert not rows[name].needless
+    assert rows[name].alarms <= 1
 
 
 def test_a_leak_is_found_when_it_has_cost_what_is_allowed(rows: dict[str, Row]) -> None:
@@ -75,8 +82,9 @@ def test_healthy_workers_are_left_alone_in_pools_of_any_size(scenario: Scenario,
 def test_a_worker_without_siblings_is_replaced_once_an_hour_at_most(scenario: Scenario) -> None:
     """Nobody is there to compare it with: all that can be done is to try, and to see whether it helps."""
     for outcome in play(scenario.against(1), SEED, 5, Vectors.load()):
-        needless = sum(life.needless for life in outcome.lives.values())
-        assert needless <= 1 + outcome.seconds / HOUR_S
+        assert not any(life.needless for life in outcome.lives.values())
+        experiments = sum(life.experiment for life in outcome.lives.values())
+        assert experiments <= 1 + outcome.seconds / HOUR_S
 
 
 def test_a_worker_without_siblings_is_found_all_the_same() -> None:

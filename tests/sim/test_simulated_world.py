@@ -234,15 +234,29 @@ def test_a_world_in_which_nothing_can_be_done_is_left() -> None:
         (Life("s", None, 100, suspected=50), True, False, None),
         (Life("s", None, 100, suspected=50, condemned=51, reason="slow"), True, True, None),
         (Life("s", None, 100, condemned=51, reason="max_jobs"), False, False, None),
+        (Life("s", None, 100, condemned=51, reason="experiment"), False, False, None),
         (Life("s", 60, 100, suspected=50), True, False, None),
         (Life("s", 60, 100, suspected=50, condemned=51, reason="slow"), True, True, None),
+        (Life("s", 60, 100, suspected=60, condemned=60, reason="slow"), True, True, None),
+        (Life("s", 60, 100, condemned=60, reason="quality"), False, False, 0),
+        (Life("s", 60, 100, condemned=59, reason="quality"), True, True, None),
         (Life("s", 60, 100, suspected=66, condemned=67, reason="slow"), False, False, 7),
+        (Life("s", 60, 100, condemned=67, reason="experiment"), False, False, 7),
         (Life("s", 60, 100, suspected=66), False, False, None),
         (Life("s", 60, 100, condemned=67, reason="requested"), False, False, None),
     ],
 )
 def test_what_counts_as_an_alarm(life: Life, false: bool, needless: bool, delay: int | None) -> None:
     assert (life.false_alarm, life.needless, life.delay) == (false, needless, delay)
+
+
+def test_an_experiment_with_a_healthy_worker_is_counted_as_such() -> None:
+    tried = Life("s", None, 100, condemned=51, reason="experiment")
+    assert tried.experiment
+    assert not Life("s", 40, 100, condemned=51, reason="experiment").experiment
+    assert not Life("s", None, 100, condemned=51, reason="slow").experiment
+    one = row(Scenario(name="s", title=""), [Outcome({"a": tried, "b": Life("b")}, [], 10, 1.0)])
+    assert (one.experiments, one.needless, one.alarms) == (1, 0, 0)
 
 
 def test_a_row_adds_pools_up() -> None:
@@ -256,7 +270,7 @@ def test_a_row_adds_pools_up() -> None:
     assert (one.pools, one.lives, one.jobs, one.alarms, one.needless) == (3, 5, 300, 1, 1)
     assert (one.sought, one.found, one.delay_median, one.delay_p90) == (2, 1, 10, 10)
     assert (one.alarm_percent, one.found_percent) == (20.0, 50.0)
-    assert text([one]).splitlines()[-1] == "| what | 4 | 5 | 300 | 20.0 % | 1 | 50 % of 2 | 10 | 10 |"
+    assert text([one]).splitlines()[-1] == "| what | 4 | 5 | 300 | 20.0 % | 1 | 0 | 50 % of 2 | 10 | 10 |"
 
 
 def test_a_verdict_is_the_first_cause_that_was_told() -> None:

@@ -1,4 +1,4 @@
-"""A pool at work and under observation: jobs that keep it busy, what is told of it, and how fast questions are answered."""
+"""A pool at work and under observation: jobs that keep it busy, what is told of it, how fast questions are answered."""
 
 import json
 import random
@@ -13,7 +13,7 @@ import msgspec
 import zmq
 
 from support.daemon import Daemon
-from support.stage import Script
+from support.stage import ONE, Script
 from support.wait import eventually
 from support.wire import Answer, Wire
 
@@ -90,14 +90,15 @@ class Rounds:
 
     PREFIXES = ("worker.", "pool.", "recycle.", "job.")
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, job: Callable[[], Any] | None = None) -> None:
+        """``job`` does one; by default a script is played."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         for prefix in self.PREFIXES:
             self._socket.subscribe(prefix)
         self._socket.connect(f"ipc://{daemon.directory}/events.sock")
-        self._daemon = daemon
+        self._job = job or (lambda: daemon.wire().play(ONE))
         self.events: list[Event] = []
         eventually(self._heard)
         self._socket.unsubscribe("job.")
@@ -108,7 +109,7 @@ class Rounds:
 
     def _heard(self) -> bool:
         """The last prefix works, so those before it do."""
-        self._daemon.wire().play({"do": "speak", "text": " a"})
+        self._job()
         return bool(self._socket.poll(50))
 
     def close(self) -> None:

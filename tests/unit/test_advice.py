@@ -23,7 +23,12 @@ def creeping(slowdown: float | None, jobs: int) -> Record:
 
 
 def advice(
-    *, leak: float | None = None, slowdown: float | None = None, jobs: int = 100, reload_s: float = 10.0, step: float = 2.0
+    *,
+    leak: float | None = None,
+    slowdown: float | None = None,
+    jobs: int = 100,
+    reload_s: float = 10.0,
+    step: float = 2.0,
 ) -> Advice:
     one = Advice(RecyclePolicy(rss_growth=Size(256 * MIB)))
     one.note_reload(reload_s)
@@ -95,9 +100,7 @@ def test_a_worker_of_which_nothing_is_known_teaches_nothing() -> None:
     assert one.max_jobs == known
 
 
-@given(
-    leak=st.floats(1, 1e12), slowdown=st.floats(1.05, 1e3), reload_s=st.floats(0, 1e5), step=st.floats(1e-6, 1e5)
-)
+@given(leak=st.floats(1, 1e12), slowdown=st.floats(1.05, 1e3), reload_s=st.floats(0, 1e5), step=st.floats(1e-6, 1e5))
 def test_it_stays_within_sensible_bounds(leak: float, slowdown: float, reload_s: float, step: float) -> None:
     assert LEAST <= advice(leak=leak, slowdown=slowdown, reload_s=reload_s, step=step).max_jobs <= MOST
 

@@ -19,7 +19,9 @@ LIVES = st.lists(st.floats(0.8, 3.0), min_size=1, max_size=3)
 class Team:
     """Workers of one pool that work in turn."""
 
-    def __init__(self, workers: int = 3, *, policy: DriftPolicy | None = None, scale: float = 1.0, seed: int = 3) -> None:
+    def __init__(
+        self, workers: int = 3, *, policy: DriftPolicy | None = None, scale: float = 1.0, seed: int = 3
+    ) -> None:
         self.drift = Drift(policy or DriftPolicy())
         self.tracks = [self.drift.track() for _ in range(workers)]
         self.jobs = [0] * workers
@@ -141,7 +143,7 @@ def test_the_two_jobs_of_the_report_raise_nothing_in_a_pool_that_knows_its_costs
     assert team.tracks[0].slowdown == pytest.approx(1.0, rel=0.05)
 
 
-# --- what is new, and what is kept --------------------------------------------------------------------------------------
+# --- what is new, and what is kept ------------------------------------------------------------------------------------
 
 
 def test_costs_are_frozen_in_a_track_while_the_pool_learns_on() -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-DIAGNOSES = frozenset({"slow", "lockstep", "experiment", "quality", "leak", "rss", "vram"})
-"""Reasons for which the core replaces a worker because of what it has measured."""
+DIAGNOSES = frozenset({"slow", "lockstep", "quality", "leak", "rss", "vram"})
+"""Reasons for which the core replaces a worker because of what it has measured of it."""
 
-LATENCY = frozenset({"slow", "lockstep", "experiment"})
-"""Those of them that say that it is slow."""
+EXPERIMENT = "experiment"
+"""The reason for which the core replaces a worker to find out why all of them are slow."""
 
 
 class Life(msgspec.Struct):
@@ -28,26 +28,32 @@ class Life(msgspec.Struct):
     @property
     def false_alarm(self) -> bool:
         """It was suspected, or replaced for a diagnosis, while nothing was wrong with it."""
-        return any(self._healthy_at(job) for job in (self.suspected, self._diagnosed))
+        return self.needless or (self.suspected is not None and self._healthy_after(self.suspected))
 
     @property
     def needless(self) -> bool:
         """It was replaced for a diagnosis while nothing was wrong with it."""
-        return self._healthy_at(self._diagnosed)
+        return self._diagnosed is not None and self.reason != EXPERIMENT and self._healthy_after(self._diagnosed)
+
+    @property
+    def experiment(self) -> bool:
+        """It was replaced to see whether that helps, while nothing was wrong with it."""
+        return self.reason == EXPERIMENT and self.condemned is not None and self._healthy_after(self.condemned)
 
     @property
     def delay(self) -> int | None:
         """Sick jobs that it did until its replacement was decided on; None if it was not, or before."""
-        if self.onset is None or self._diagnosed is None or self._healthy_at(self._diagnosed):
+        if self.onset is None or self._diagnosed is None or self._healthy_after(self._diagnosed):
             return None
         return self._diagnosed - self.onset
 
     @property
     def _diagnosed(self) -> int | None:
-        return self.condemned if self.reason in DIAGNOSES else None
+        return self.condemned if self.reason in {*DIAGNOSES, EXPERIMENT} else None
 
-    def _healthy_at(self, job: int | None) -> bool:
-        return job is not None and (self.onset is None or job <= self.onset)
+    def _healthy_after(self, jobs: int) -> bool:
+        """Whether nothing could be noticed after so many jobs. The clip notices what is wrong before the first one."""
+        return self.onset is None or jobs < self.onset + (self.reason != "quality")
 
 
 class Alert(msgspec.Struct, frozen=True):

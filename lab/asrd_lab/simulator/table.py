@@ -10,6 +10,20 @@ from asrd_lab.simulator.scenario import SCENARIOS, Scenario
 from asrd_lab.simulator.vectors import Vectors
 from asrd_lab.simulator.world import World
 
+COLUMNS = [
+    "scenario",
+    "workers",
+    "lives",
+    "jobs",
+    "false alarms",
+    "replaced needlessly",
+    "experiments",
+    "found",
+    "delay, jobs",
+    "p90",
+]
+"""Of the table as text."""
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario, played in many pools."""
@@ -25,6 +39,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Lives that were suspected, or replaced for a diagnosis, while nothing was wrong with them."""
     needless: int
     """Those of them that were replaced."""
+    experiments: int
+    """Healthy lives that were replaced to find out why all workers are slow."""
     sought: int
     """Sick workers, or pools with a common slow-down."""
     found: int
@@ -73,6 +89,7 @@ def row(scenario: Scenario, outcomes: Sequence[Outcome]) -> Row:
         jobs=sum(outcome.jobs for outcome in outcomes),
         alarms=sum(life.false_alarm for life in lives),
         needless=sum(life.needless for life in lives),
+        experiments=sum(life.experiment for life in lives),
         sought=len(outcomes) if common else len(sick),
         found=sum(outcome.verdict == cause for outcome in outcomes) if common else len(delays),
         delay_median=median(delays) if delays else None,
@@ -88,13 +105,14 @@ def _p90(values: Sequence[float]) -> float | None:
 
 def text(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
-    head = "| scenario | workers | lives | jobs | false alarms | replaced needlessly | found | delay, jobs | p90 |"
-    lines = [head, "|---" * 9 + "|"]
-    return "\n".join([*lines, *(_line(row) for row in rows)])
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(cells(row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _line(row: Row) -> str:
+def cells(row: Row) -> list[str]:
+    """One line of it, under ``COLUMNS``."""
     found = f"{row.found_percent:.0f} % of {row.sought}" if row.sought else ""
     delays = ["" if value is None else f"{value:.0f}" for value in (row.delay_median, row.delay_p90)]
-    cells = [row.title, row.workers, row.lives, row.jobs, f"{row.alarm_percent:.1f} %", row.needless, found, *delays]
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    played = [row.title, row.workers, row.lives, row.jobs]
+    said = [f"{row.alarm_percent:.1f} %", row.needless, row.experiments]
+    return [str(cell) for cell in (*played, *said, found, *delays)]
