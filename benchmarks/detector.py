@@ -20,10 +20,10 @@ DELAYS = {"x1.5": 20.0, "x2": 8.0, "creep": 60.0}
 CAUSES = ("lockstep", "host", "host-untold")
 
 NOTE = (
-    "`false alarms`: lives of workers that were suspected of being slow, or replaced for a diagnosis, while nothing was "
-    "wrong with them. `experiments`: healthy workers that were replaced because all were slow, to see whether that "
-    "helps; once an hour at most. `found`: sick workers that were replaced, or pools whose slow-down was blamed on what "
-    "caused it. `delay`: jobs of the sick worker until its replacement was decided on."
+    "`false alarms`: lives of workers that were suspected of being slow, or replaced for a diagnosis, while nothing "
+    "was wrong with them. `experiments`: healthy workers that were replaced because all were slow, to see whether that "
+    "helps; once an hour at most. `found`: sick workers that were replaced, or pools whose slow-down was blamed on "
+    "what caused it. `delay`: jobs of the sick worker until its replacement was decided on."
 )
 
 

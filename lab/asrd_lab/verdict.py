@@ -154,7 +154,8 @@ def _percent(found: Trend) -> str:
 
 
 def _bytes(found: Trend) -> str:
-    return f"by {found.per_job / MB:+.2f} MB a job ({_sure(found)})"
+    slope = found.per_job / MB
+    return f"by {slope:+.{2 if abs(slope) >= 0.1 else 4}f} MB a job ({_sure(found)})"
 
 
 def _sure(found: Trend) -> str:

@@ -1,7 +1,7 @@
 """Row 42 of the fault list: what looks like a worker that got slower, and is none.
 
-A worker that is replaced because its host is busy, or because its clips got longer, is a false alarm: it costs a load of
-the model and helps nobody. That is what made people believe that workers degrade.
+A worker that is replaced because its host is busy, or because its clips got longer, is a false alarm: it costs a load
+of the model and helps nobody. That is what made people believe that workers degrade.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from asrd_lab.errors import LabError
 from asrd_lab.plan import Plan, recording
 from asrd_lab.store import Store
 
-NAMES = ("ss-0870.wav", "ss-0880.wav", "ss-0890.wav", "ss-0920.wav")
+NAMES = ("ss-0880.wav", "ss-0890.wav", "ss-0930.wav")
 SECOND = RATE * WIDTH
 
 
@@ -47,8 +47,9 @@ def test_real_recordings_give_clips_of_each_length(tmp_path: Path, speech: Path)
         clips = made(plan, store, alone)
         assert [clip.segments for clip in clips.by_length] == [1, 3, 10]
         assert [clip.name for clip in clips.own] == [f"{i} {name}" for i, name in enumerate(NAMES, start=1)]
-        three, ten = (alone.transcribe(i, clip.path, {}) for i, clip in enumerate(clips.by_length[1:]))
-        assert 2 <= len(three.spans) <= 5 and 6 <= len(ten.spans) <= 16
+        three, ten = (clip.path for clip in clips.by_length[1:])
+        assert 2 <= len(alone.transcribe(1, three, {}).spans) <= 5
+        assert alone.decode(ten, tmp_path / "ten") > 1.5 * alone.decode(three, tmp_path / "three")
         with pytest.raises(LabError, match=r"'text\.wav' is damaged, or no media file"):
             (tmp_path / "text.wav").write_text("this is no audio")
             alone.decode(str(tmp_path / "text.wav"), tmp_path / "out")

@@ -193,10 +193,11 @@ class LawfulWorld(JudgedWorld):
     def _check_retirement(self, policy: PoolPolicy, slot: Slot) -> None:
         """A healthy worker is told to leave: with a reason, alone, and not missed."""
         assert self.due(self.processes[slot.seat]), "recycled without a reason"
-        assert not any(seat.pool == policy.name for seat in self.voluntary), "two retire at once"
+        nonsense = self.processes[slot.seat].wrong  # is worse than waiting
+        leaving = [self.processes[seat] for seat in self.voluntary if seat.pool == policy.name]
+        assert all(nonsense and one.killed_at is not None for one in leaving), "two retire at once"
         self.voluntary.add(slot.seat)
         ready = sum(process.ready for process in self.staff(policy.name))
-        nonsense = self.processes[slot.seat].wrong  # is worse than waiting
         assert nonsense or ready >= policy.workers - (not policy.start_first), "a retired worker is missed"
 
     def _check_vacations(self) -> None:

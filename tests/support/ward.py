@@ -27,7 +27,7 @@ budget = 100
 """
 """Findings are acted on at once."""
 
-CLIP = 'canary = [{do = "sleep", s = 0.01}, {do = "speak", text = "all is well"}]\n'
+CLIP = 'canary = [{do = "sleep", s = 0.02}, {do = "speak", text = "all is well"}]\n'
 """A built-in clip that takes long enough for its time to tell something on a busy machine."""
 
 

@@ -16,6 +16,9 @@ _URGENCY = ("critical", "warning", "info")
 IDLE_GAIN = 1.03
 """A worker that was so little slower in the end than its replacement at its start was replaced for nothing."""
 
+ALERT_S = 3600.0
+"""For so long it is worth knowing that the host was in the way."""
+
 ENOUGH = 5
 """Replacements that tell."""
 
@@ -24,8 +27,9 @@ def insights(core: Supervisor, config: Config, now: float) -> msg.InsightsReport
     """What is worth saying now, the most urgent first."""
     found: list[msg.Insight] = []
     for name, pool in core.pools.items():
-        looks: tuple[Callable[[Pool], Iterable[msg.Insight]], ...] = (degraded, host, memory, recycling, queue, faults)
+        looks: tuple[Callable[[Pool], Iterable[msg.Insight]], ...] = (degraded, memory, recycling, queue, faults)
         found += [insight for look in looks for insight in look(pool)]
+        found += host(pool, now)
         found += throughput(pool, config.pools[name])
     found.sort(key=lambda insight: _URGENCY.index(insight.severity))
     return msg.InsightsReport(insights=found)
@@ -54,10 +58,10 @@ def degraded(pool: Pool) -> Iterable[msg.Insight]:
         )
 
 
-def host(pool: Pool) -> Iterable[msg.Insight]:
+def host(pool: Pool, now: float) -> Iterable[msg.Insight]:
     """All workers are slow, and it is not their fault."""
     diagnosis, felt = pool.monitor.diagnosis, pool.monitor.host
-    if diagnosis.alert:
+    if diagnosis.alert and now - diagnosis.alert["at"] < ALERT_S:
         slowdown = times(diagnosis.alert.get("slowdown") or diagnosis.alert.get("before"))
         yield msg.Insight(
             topic="host",
