@@ -9,7 +9,7 @@ from msgspec import structs
 from asrd_lab.findings import MB, Latency, Length, Memory, Pair, Reload, Throughput, Vram
 from asrd_lab.rows import JobRow, ReadyRow
 from asrd_lab.trends import Trend, by_age, trend
-from asrd_supervisor.core.cost import Costs, fit
+from asrd_supervisor.core.health.cost import Costs, fit
 
 YOUNG = range(2, 21)
 """The jobs of a worker that say what work costs: not the first one, and none of an old worker."""

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from asrd_lab.trends import Trend
-from asrd_supervisor.core.cost import Costs
+from asrd_supervisor.core.health.cost import Costs
 
 MB = 1e6
 """Bytes; as in the configuration."""

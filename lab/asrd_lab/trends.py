@@ -6,7 +6,7 @@ from statistics import median
 
 import msgspec
 
-from asrd_supervisor.core.trend import mann_kendall, theil_sen
+from asrd_supervisor.core.health.trend import mann_kendall, theil_sen
 
 SURE = 0.001
 """A trend is believed when chance gives it with less than this probability. Several experiments are asked."""

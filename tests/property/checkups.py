@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from asrd_supervisor.core.inquiry import Inquiry
+from asrd_supervisor.core.health.inquiry import Inquiry
 from asrd_supervisor.core.recycle import Verdict
 from property.clients import WHICH, ClientMachine, pick
 from property.deeds import CLIP_S, TEXT_AGAIN, TEXT_ALMOST

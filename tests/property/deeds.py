@@ -29,6 +29,7 @@ class LivelyWorld(World):
     def boot(self) -> None:
         """Another daemon has workers of its own."""
         self.slowed: set[str] = set()
+        self.looked_at = 0.0
         super().boot()
 
     def post(self, event: ev.Event) -> list[do.Action]:
@@ -217,6 +218,7 @@ class LivelyWorld(World):
 
     def sample(self, **host: Any) -> None:
         """The host says how it is, and how its workers are."""
+        self.looked_at = self.now
         limits = {name: pool.recycle.kill_rss for name, pool in self.pools.items()}
         samples = []
         for process in self.processes.values():

@@ -4,7 +4,7 @@ from typing import Any
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.inquiry import RUNS
+from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import pool_status

@@ -169,7 +169,12 @@ class JudgedWorld(LivelyWorld):
         turn = sorted(staff, key=lambda process: (process.seat.slot - self.turns[ticket.pool]) % count)
         others = any(process.ready and str(process.seat) != ticket.avoid for process in staff)
         able = [process for process in turn if process.idle and not (others and str(process.seat) == ticket.avoid)]
-        return able[0] if able else None
+        fit = [process for process in able if not process.seen_frozen and not self._spared(process)]
+        return fit[0] if fit else None
+
+    def _spared(self, process: Process) -> bool:
+        """It has too much memory, and goes as soon as its successor is there."""
+        return process.spared and any(one.ready for one in self.staff(process.seat.pool) if one is not process)
 
     def _judge_kill(self, process: Process, dump: bool) -> None:
         key = (process.seat.pool, process.seat.slot)

@@ -8,9 +8,16 @@ from property.world import World
 PACE = 0.25
 """Seconds that everything takes a healthy worker."""
 
+LOOKS = 2.0
+"""Seconds from one look at the host to the next, while there is something to be seen."""
+
 
 def breathe(world: World) -> bool:
     """The next thing that happens by itself; False when nothing will ever happen again."""
+    frozen = any(process.frozen and process.killed_at is None for process in world.processes.values())
+    if frozen and world.now >= world.looked_at + LOOKS:
+        world.sample()
+        return True
     actor = next_actor(world)
     if (world.writing or world.answers) and not (world.slow and actor):
         world.write_all()
@@ -21,6 +28,8 @@ def breathe(world: World) -> bool:
         act(world, actor)
     elif timer:
         world.fire(timer)
+    elif frozen:
+        world.now += LOOKS
     else:
         return False
     return True

@@ -64,6 +64,8 @@ class Process:
     """It answered with another text than at its start."""
     found: bool = False
     """It was found degraded, whoever did."""
+    spared: bool = False
+    """It shall go for its memory, and needs no more steps."""
     rss: int = 0
     """After its last job."""
     frozen: bool = False

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import LEAST_S, Costs, fit
+from asrd_supervisor.core.health.cost import LEAST_S, Costs, fit
 
 Sample = tuple[Work, float]
 

@@ -125,6 +125,8 @@ class World:
                 ticket = self.tickets[fields["job"]]
                 ticket.state = "queued"
                 self.lines[ticket.pool].returning = ticket
+            case do.Announce("worker.recycling", fields):
+                self.processes[_seat(fields["seat"])].spared = fields["reason"] in ("rss", "vram")
             case do.Announce("worker.recycled", fields):
                 process = self.processes[_seat(fields["seat"])]
                 assert not process.retired, "recycled twice"

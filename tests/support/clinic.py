@@ -9,7 +9,7 @@ from typing import Any
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.monitor import Monitor
+from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.policy import CanaryPolicy, Duration, GuardPolicy, PoolPolicy, RecyclePolicy
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot

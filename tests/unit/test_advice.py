@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.advice import LEAST, MOST, Advice
-from asrd_supervisor.core.history import Record
+from asrd_supervisor.core.health.advice import LEAST, MOST, Advice
+from asrd_supervisor.core.health.history import Record
 from asrd_supervisor.core.policy import RecyclePolicy, Size
 from asrd_supervisor.core.recycle import Verdict
 from support.play import seat

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.canary import Canary, word_error_rate
+from asrd_supervisor.core.health.canary import Canary, word_error_rate
 from asrd_supervisor.core.policy import CanaryPolicy, PositiveDuration
 
 OFTEN = CanaryPolicy(every_jobs=10, idle=PositiveDuration(60))

@@ -6,7 +6,7 @@ from math import exp, inf, nan
 import pytest
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import BATCH, LEAST_S, MANY, Costs, Profile, fit
+from asrd_supervisor.core.health.cost import BATCH, LEAST_S, MANY, Costs, Profile, fit
 
 TRUE = Costs(fixed=0.1, window=0.4, beam_step=0.007, sample_step=0.009)
 

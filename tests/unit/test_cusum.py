@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.cusum import CLIP, Cusum
+from asrd_supervisor.core.health.cusum import CLIP, Cusum
 
 SLACK = math.log(1.5) / 2
 VALUES = st.floats(-5, 5)

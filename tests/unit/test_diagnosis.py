@@ -6,7 +6,7 @@ import math
 import pytest
 
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.inquiry import PATIENCE_S, RUNS, Inquiry
+from asrd_supervisor.core.health.inquiry import PATIENCE_S, RUNS, Inquiry
 from asrd_supervisor.core.policy import CanaryPolicy, DriftPolicy, Duration
 from asrd_supervisor.core.seats import Seat
 from support.clinic import CLIP_S, Clinic, Pace, brakes, sickbay
@@ -45,7 +45,7 @@ def test_a_healthy_pool_is_left_alone(workers: int) -> None:
     clinic = Clinic(sickbay(workers))
     clinic.work(150 * workers)
     assert clinic.topics(*ALARMS) == []
-    assert clinic.monitor.diagnosis.alert == {}
+    assert clinic.monitor.diagnosis.lockstep.alert == {}
 
 
 def test_a_worker_that_is_slow_for_two_jobs_is_left_alone() -> None:
@@ -182,7 +182,7 @@ def test_two_that_did_not_help_and_slow_workers_are_left_alone_for_an_hour() -> 
     assert record.effective is False
     said = diagnosis.judged(clinic.play.now, record, slots)  # and once more
     assert [one.topic for one in said] == ["recycle.ineffective", "pool.slow"]
-    assert diagnosis.alert["cause"] == "not the worker"
+    assert diagnosis.lockstep.alert["cause"] == "not the worker"
     assert diagnosis.off_until == clinic.play.now + 3600.0
     slots[0].vitals.pace.sum.sum, slots[0].vitals.pace.sum.mood = 9.0, "degraded"
     assert diagnosis.consider(clinic.play.now + 3599.0, slots) == []
@@ -219,8 +219,8 @@ def test_when_the_host_is_slow_one_is_replaced_to_see_and_then_nobody() -> None:
     clinic.work(1500)
     assert clinic.recycled == [("p/0.1", "experiment")]
     assert [told["cause"] for told in clinic.play.topics("pool.slow")] == ["unknown", "host"]
-    assert clinic.monitor.diagnosis.alert["cause"] == "host"
-    assert clinic.monitor.diagnosis.alert["old_by_new"] < 1.2
+    assert clinic.monitor.diagnosis.lockstep.alert["cause"] == "host"
+    assert clinic.monitor.diagnosis.lockstep.alert["old_by_new"] < 1.2
 
 
 def test_workers_that_lose_their_cores_are_not_replaced() -> None:
@@ -232,7 +232,7 @@ def test_workers_that_lose_their_cores_are_not_replaced() -> None:
     clinic.work(600)
     assert clinic.recycled == []
     assert {told["cause"] for told in clinic.play.topics("pool.slow")} == {"host"}
-    alert = clinic.monitor.diagnosis.alert
+    alert = clinic.monitor.diagnosis.lockstep.alert
     assert alert["cpu_share"] == pytest.approx(1 / 1.8, rel=0.05)
     assert len(clinic.play.topics("pool.slow")) <= clinic.play.now / 600 + 1  # not again and again
 
@@ -244,8 +244,8 @@ def test_a_host_under_pressure_is_said_to_be_and_nobody_is_replaced() -> None:
     assert clinic.recycled == []
     assert clinic.topics("worker.suspected") == []
     assert {told["cause"] for told in clinic.play.topics("pool.slow")} == {"host"}
-    assert clinic.monitor.diagnosis.alert["disturbed_by"] == "cpu"
-    assert clinic.monitor.diagnosis.alert["cpu_pressure"] == 95.0
+    assert clinic.monitor.diagnosis.lockstep.alert["disturbed_by"] == "cpu"
+    assert clinic.monitor.diagnosis.lockstep.alert["cpu_pressure"] == 95.0
 
 
 # --- one alone --------------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_a_pool_of_one_on_a_slow_host_tries_it_once_an_hour() -> None:
     assert clinic.play.now < 3600.0
     assert clinic.recycled == [("p/0.1", "experiment")]
     assert clinic.topics("recycle.ineffective") == ["recycle.ineffective"]
-    assert clinic.monitor.diagnosis.alert["cause"] == "not the worker"
+    assert clinic.monitor.diagnosis.lockstep.alert["cause"] == "not the worker"
     last = 200.0
 
     def again(seat: Seat, done: int, now: float) -> float:

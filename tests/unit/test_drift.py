@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.drift import Drift, Kind, Track, common_slowdown
+from asrd_supervisor.core.health.drift import Drift, Kind, Track, common_slowdown
 from asrd_supervisor.core.policy import DriftPolicy
 
 KIND = Kind("beam 5", 0)

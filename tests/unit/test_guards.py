@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.guards import Guards
+from asrd_supervisor.core.health.guards import Guards
 from asrd_supervisor.core.policy import Duration, GuardPolicy, PositiveDuration
 
 OLD = {"jobs_done": 100, "age": 1000.0}

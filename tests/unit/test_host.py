@@ -3,7 +3,7 @@
 import pytest
 
 from asrd_supervisor.core.events import HostSampled
-from asrd_supervisor.core.host import LEARNING, Host
+from asrd_supervisor.core.health.host import LEARNING, Host
 
 
 def look(host: Host, *pressures: float | None, at: float = 0.0, working: bool = True, **more: object) -> Host:

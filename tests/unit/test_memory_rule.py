@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.memory import MIB, WINDOW, Memory
+from asrd_supervisor.core.health.memory import MIB, WINDOW, Memory
 from asrd_supervisor.core.policy import RecyclePolicy, Size
 
 BASE = 400 * MIB

@@ -142,6 +142,17 @@ def test_when_all_talk_nonsense_they_go_one_by_one_and_not_for_ever() -> None:
     assert [reason for _, reason in clinic.recycled] == ["quality"] * 2
 
 
+def test_a_second_one_that_talks_nonsense_stays_as_long_as_the_first_one_is_leaving() -> None:
+    play = warm("p/0.1", "p/1.1", canary=OFTEN)
+    play.submit("a", "b")
+    play.finish("p/0.1")
+    play.finish("p/1.1")
+    play.tell(clipped("p/0.1", 3, "nonsense"))
+    play.tell(clipped("p/1.1", 4, "nonsense"))
+    assert play.states() == "stopping idle"
+    assert play.core.pools["p"].slots[1].vitals.condition == "wrong"
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import Costs
-from asrd_supervisor.core.drift import Kind, Track
-from asrd_supervisor.core.history import KEPT, History, Record
+from asrd_supervisor.core.health.cost import Costs
+from asrd_supervisor.core.health.drift import Kind, Track
+from asrd_supervisor.core.health.history import KEPT, History, Record
 from asrd_supervisor.core.policy import DriftPolicy
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.seats import Seat

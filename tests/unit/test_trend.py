@@ -5,7 +5,7 @@ from math import erfc, sqrt
 
 import pytest
 
-from asrd_supervisor.core.trend import mann_kendall, theil_sen
+from asrd_supervisor.core.health.trend import mann_kendall, theil_sen
 
 
 def upper_tail(z: float) -> float:

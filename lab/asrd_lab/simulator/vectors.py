@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import Costs, fit
+from asrd_supervisor.core.health.cost import Costs, fit
 
 DATA = Path(__file__).parents[1] / "data" / "work_vectors.jsonl"
 """Written by :mod:`asrd_lab.simulator.record`."""

@@ -6,7 +6,7 @@ import random
 import msgspec
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import Costs
+from asrd_supervisor.core.health.cost import Costs
 from asrd_supervisor.core.seats import Seat
 
 NOISE = 0.07

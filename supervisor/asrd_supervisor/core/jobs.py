@@ -33,8 +33,14 @@ class Jobs:
         """Completed, failed and cancelled jobs."""
         self.refused: Counter[str] = Counter()
         self._states: Counter[JobState] = Counter()
-        self.retried = 0
+        self.retries: Counter[tuple[str, str]] = Counter()
+        """Steps that were tried again, by pool and by how the worker was lost, or the code of the fault."""
         self.audio_s = 0.0
+
+    @property
+    def retried(self) -> int:
+        """How many steps were tried again."""
+        return self.retries.total()
 
     def count(self, *states: JobState) -> int:
         """How many jobs are in one of these states."""
@@ -200,17 +206,17 @@ class Jobs:
                 job.step.attempts -= 1
                 return [self._wait(job), *self._queue(job)]
             case ev.Lost() as lost:
-                return self._again(job, after_loss(job.step, lost, job.retries), str(lost.seat), lost.how)
+                return self._again(job, after_loss(job.step, lost, job.retries), str(lost.seat), lost.how, lost.how)
             case ev.Faulted() as faulted:
                 verdict = after_fault(job.step, faulted, job.retries)
-                return self._again(job, verdict, str(faulted.seat), faulted.fault.message)
+                return self._again(job, verdict, str(faulted.seat), faulted.fault.message, str(faulted.fault.code))
 
-    def _again(self, job: Job, fault: Fault | None, seat: str, why: str) -> Out:
+    def _again(self, job: Job, fault: Fault | None, seat: str, why: str, cause: str) -> Out:
         """Try the step again on another worker, unless there is a fault that says why not."""
         if verdict := job.ending or fault:
             return self._fail(job, verdict)
         job.step.avoid = seat
-        self.retried += 1
+        self.retries[job.pool, cause.partition(":")[0]] += 1
         delay = delay_before(job.step.attempts + 1, job.retries, self._rng)
         fields = {"job": job.id, "seat": seat, "attempt": job.step.attempts, "why": why, "delay_s": round(delay, 3)}
         said = do.Announce("job.retried", fields)

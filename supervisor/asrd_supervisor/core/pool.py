@@ -11,9 +11,9 @@ from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
+from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.load import Load
-from asrd_supervisor.core.monitor import Monitor
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot

@@ -5,12 +5,12 @@ from collections import deque
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core.events import StepRef
+from asrd_supervisor.core.health.vitals import Vitals
 from asrd_supervisor.core.lifecycle import LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import limit_of
 from asrd_supervisor.core.restarts import Restarts
 from asrd_supervisor.core.seats import Seat
-from asrd_supervisor.core.vitals import Vitals
 
 
 class Slot:
@@ -41,6 +41,8 @@ class Slot:
         self.vitals = Vitals.unknown(self._policy)
         self.stopped = False
         """Its process was stopped by a signal, when the host was last looked at."""
+        self.spared = False
+        """It has more memory than it may, and waits for its successor."""
         self.proved_at = now
         """When its computation last showed that it is alive."""
         self.load_before = 0.0

@@ -8,11 +8,13 @@ time, and the number of ready workers never falls below the number wanted.
 from collections import Counter
 
 from asrd_supervisor.core import actions as do
+from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
-from asrd_supervisor.core.monitor import Monitor
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Facts, Verdict, judge
 from asrd_supervisor.core.slot import Slot
+
+_MOVING = {State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES}
 
 _UNSETTLED = {State.STARTING, State.WARMING, State.KILLING, State.BACKOFF, State.FAILED, *LEAVING_STATES}
 
@@ -122,12 +124,13 @@ class Staffing:
             return []
         slot, verdict = min(due, key=lambda one: one[0].since)
         self._condemned = (slot, slot.generation, verdict)
+        slot.spared = verdict.reason in ("rss", "vram")
         fields = {"seat": str(slot.seat), "reason": verdict.reason, "numbers": verdict.numbers}
         return [do.Announce("worker.recycling", fields)]
 
     def _dismiss_nonsense(self, now: float) -> list[do.Action]:
         """Wrong text is worse than waiting; but if all talk nonsense, one of them has to show that it helps."""
-        if any(slot.state in LEAVING_STATES for slot in self._slots):
+        if any(slot.state in _MOVING for slot in self._slots):
             return []
         for slot in self._slots:
             if slot.ready and (verdict := self._monitor.nonsense(now, slot)):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.load import Load
-from asrd_supervisor.core.monitor import Monitor
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.patience import busy_limit, stall_limit
 from asrd_supervisor.core.policy import PoolPolicy

@@ -19,6 +19,7 @@ from asrd_supervisor.core.load import Load
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
+from asrd_supervisor.core.slot import Slot
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,14 +168,18 @@ class Supervisor:
         return ("degraded", f"{count}; {worst}") if worst else ("ready", count)
 
 
-_TROUBLE = (State.BACKOFF, State.FAILED, State.KILLING)
+def _in_trouble(slot: Slot) -> bool:
+    """Its worker was lost, or is about to be; a successor that is not warm yet does not count."""
+    beginning = slot.state in (State.STARTING, State.WARMING)
+    lost = slot.state in (State.BACKOFF, State.FAILED, State.KILLING)
+    return lost or slot.stopped or (beginning and bool(slot.last_fault))
 
 
 def pool_status(pool: Pool) -> tuple[Status, str]:
     """One word and one sentence on one pool."""
     if pool.unavailable:
         return "unavailable", pool.unavailable_fault().message
-    troubled = [slot for slot in pool.slots if slot.state in _TROUBLE or slot.stopped]
+    troubled = [slot for slot in pool.slots if _in_trouble(slot)]
     if pool.ready and not troubled:
         return "ready", f"{pool.ready} of {pool.policy.workers} workers of {pool.name!r} are ready"
     reason = next(

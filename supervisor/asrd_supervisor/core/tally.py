@@ -3,7 +3,7 @@
 from collections import Counter, deque
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.trend import mann_kendall, theil_sen
+from asrd_supervisor.core.health.trend import mann_kendall, theil_sen
 
 CERTAIN = 0.01
 """Probability that a queue without a trend looks as if it grew."""
@@ -14,6 +14,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.steps = self.windows = self.attempts = 0
+        self.beam_steps = self.sample_steps = 0
         self.faults: Counter[str] = Counter()
         """Steps without a result from workers that live, by fault code."""
         self._queue: deque[tuple[float, float]] = deque(maxlen=24)
@@ -23,6 +24,8 @@ class Tally:
         self.steps += 1
         self.windows += work.windows
         self.attempts += work.attempts
+        self.beam_steps += work.beam_steps
+        self.sample_steps += work.sample_steps
 
     def note_queue(self, now: float, work: float) -> None:
         """So many predicted seconds of work wait."""
@@ -32,6 +35,12 @@ class Tally:
     def fallbacks(self) -> float:
         """Share of decodings that were done again at a higher temperature."""
         return max(0.0, 1 - self.windows / self.attempts) if self.attempts else 0.0
+
+    @property
+    def sampled(self) -> float:
+        """Share of the decoding steps that were spent on them."""
+        steps = self.beam_steps + self.sample_steps
+        return self.sample_steps / steps if steps else 0.0
 
     @property
     def queue_growth(self) -> float:

@@ -26,12 +26,16 @@ class Turns:
             return None
         count = len(self._slots)
         turn = [self._slots[(self._next + i) % count] for i in range(count)]
-        idle = [slot for slot in turn if slot.state is State.IDLE]
+        idle = [slot for slot in turn if slot.state is State.IDLE and self._fit(slot)]
         if not idle:
             return None
         suspected = any(slot.task and slot.task.suspect for slot in self._slots)
         able = (step for step in self._backlog.candidates() if not (step.suspect and suspected))
         return next(((step, slot) for step in able if (slot := self._suited(step, idle))), None)
+
+    def _fit(self, slot: Slot) -> bool:
+        """One that is stopped would not begin; one that is too fat gets no more as long as there is another one."""
+        return not slot.stopped and not (slot.spared and any(s.ready for s in self._slots if s is not slot))
 
     def _suited(self, step: StepRef, idle: list[Slot]) -> Slot | None:
         """The worker whose turn it is; the one that just failed the step only when there is no other."""

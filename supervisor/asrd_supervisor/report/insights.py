@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from asrd_protocol import messages as msg
 from asrd_supervisor.config import Config
-from asrd_supervisor.core.memory import MIB
+from asrd_supervisor.core.health.memory import MIB
 from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.report.economy import faults, queue, throughput
@@ -60,9 +60,9 @@ def degraded(pool: Pool) -> Iterable[msg.Insight]:
 
 def host(pool: Pool, now: float) -> Iterable[msg.Insight]:
     """All workers are slow, and it is not their fault."""
-    diagnosis, felt = pool.monitor.diagnosis, pool.monitor.host
-    if diagnosis.alert and now - diagnosis.alert["at"] < ALERT_S:
-        slowdown = times(diagnosis.alert.get("slowdown") or diagnosis.alert.get("before"))
+    lockstep, felt = pool.monitor.diagnosis.lockstep, pool.monitor.host
+    if lockstep.alert and now - lockstep.alert["at"] < ALERT_S:
+        slowdown = times(lockstep.alert.get("slowdown") or lockstep.alert.get("before"))
         yield msg.Insight(
             topic="host",
             severity="warning",
@@ -70,7 +70,7 @@ def host(pool: Pool, now: float) -> Iterable[msg.Insight]:
             said=f"The workers of {pool.name} were {slowdown} their usual time for the same work, and not because of "
             "their age: a fresh worker is no faster, or they wait for a core.",
             advice="Look for other load on this host, or for heat; replacing workers does not help.",
-            numbers={key: value for key, value in diagnosis.alert.items() if key != "at"},
+            numbers={key: value for key, value in lockstep.alert.items() if key != "at"},
         )
     elif felt.disturbed_by:
         yield msg.Insight(

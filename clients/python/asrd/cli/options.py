@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 if TYPE_CHECKING:
+    from asrd.subtitles import AnyLayout
     from asrd_protocol.messages import JobState
 
 
@@ -18,6 +19,21 @@ class Lane(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
+
+
+class LayoutName(StrEnum):
+    """How text is set in subtitles: as whisper does it, or so that it is easy to read."""
+
+    WHISPER = "whisper"
+    BROADCAST = "broadcast"
+
+
+class LabelledCues(StrEnum):
+    """Which cues tell their speaker, where speakers are known."""
+
+    ALL = "all"
+    CHANGES = "changes"
+    NONE = "none"
 
 
 RuntimeDir = Annotated[
@@ -48,7 +64,12 @@ Patience = Annotated[
 ]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv, json or all; may be repeated."),
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="FORMAT",
+        help="txt, srt, vtt, tsv, json (these five: all), lrc, ass, rttm or aud; may be repeated.",
+    ),
 ]
 Language = Annotated[str | None, typer.Option("--language", metavar="CODE", help="Spoken language; found out else.")]
 Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="transcribe, or translate (to English).")]
@@ -71,15 +92,40 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the engine; the value is JSON or text."),
 ]
+SubtitleLayout = Annotated[
+    LayoutName | None,
+    typer.Option(
+        "--layout",
+        help="Subtitles: whisper's cues (default), or cut at sentences and pauses, 42 columns, 2 lines, 1 to 7 s.",
+    ),
+]
 MaxLineWidth = Annotated[
-    int | None, typer.Option("--max-line-width", metavar="N", min=0, help="Subtitles: characters a line.")
+    int | None, typer.Option("--max-line-width", metavar="N", min=0, help="Subtitles: characters a line; 0: any.")
 ]
 MaxLineCount = Annotated[
-    int | None, typer.Option("--max-line-count", metavar="N", min=0, help="Subtitles: lines a cue.")
+    int | None, typer.Option("--max-line-count", metavar="N", min=0, help="Subtitles: lines a cue; 0: any.")
 ]
 HighlightWords = Annotated[bool, typer.Option("--highlight-words", help="Subtitles: underline the word being spoken.")]
 MaxWordsPerLine = Annotated[
-    int | None, typer.Option("--max-words-per-line", metavar="N", min=0, help="Subtitles: words a line.")
+    int | None, typer.Option("--max-words-per-line", metavar="N", min=0, help="Subtitles: words a cue.")
+]
+MinSubtitleDuration = Annotated[
+    float | None,
+    typer.Option(
+        "--min-subtitle-duration",
+        metavar="SECONDS",
+        min=0,
+        help="Subtitles: least time a cue is shown; broadcast only.",
+    ),
+]
+MaxSubtitleDuration = Annotated[
+    float | None,
+    typer.Option(
+        "--max-subtitle-duration", metavar="SECONDS", min=0, help="Subtitles: most time a cue is shown; broadcast only."
+    ),
+]
+SpeakerLabels = Annotated[
+    LabelledCues, typer.Option("--speaker-labels", help="Subtitles and txt: which cues begin with [SPEAKER].")
 ]
 
 ENGINE = (
@@ -94,6 +140,9 @@ ENGINE = (
     "condition_on_previous_text",
 )
 """Options of an engine that have an option of the command."""
+
+_WHISPERS = ("max_line_width", "max_line_count", "max_words_per_line")
+_DURATIONS = ("min_subtitle_duration", "max_subtitle_duration")
 
 _RESERVED = {
     "pool": "--pool",
@@ -167,14 +216,36 @@ def states_of(given: Sequence[str] | None) -> "list[JobState]":
     return [state for state in known if state in (given or ())]
 
 
+def layout_of(given: Mapping[str, Any]) -> "AnyLayout":
+    """How subtitles are to be set: whisper's layout unless something is asked for that only the other one has.
+
+    Raises:
+        UsageError: when the wishes do not fit together.
+    """
+    from asrd.cli.verdict import UsageError
+    from asrd.subtitles import Layout, WhisperLayout
+
+    wanted = {name: given[name] for name in (*_WHISPERS, *_DURATIONS) if given[name] is not None}
+    wanted |= {"highlight_words": given["highlight_words"], "speaker_labels": str(given["speaker_labels"])}
+    timed = [name for name in _DURATIONS if name in wanted]
+    if timed and given["layout"] is LayoutName.WHISPER:
+        raise UsageError(
+            f"--{timed[0].replace('_', '-')} needs --layout broadcast: whisper's cues have their own times"
+        )
+    try:
+        return Layout(**wanted) if timed or given["layout"] is LayoutName.BROADCAST else WhisperLayout(**wanted)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def formats_of(given: Sequence[str] | None, *, default: str = "txt") -> tuple[str, ...]:
-    """The formats that were asked for, each once, "all" resolved.
+    """The formats that were asked for, each once; "all" are the five of whisper.
 
     Raises:
         UsageError: for an unknown one, with the nearest.
     """
     from asrd.cli.verdict import UsageError
-    from asrd.formats import FORMATS
+    from asrd.subtitles import FORMATS, WHISPER_FORMATS
     from asrd_protocol.codec import did_you_mean
 
     wanted: list[str] = []
@@ -182,5 +253,5 @@ def formats_of(given: Sequence[str] | None, *, default: str = "txt") -> tuple[st
         if name not in (*FORMATS, "all"):
             known = (*FORMATS, "all")
             raise UsageError(f"unknown format {name!r}{did_you_mean(name, known)} (there are {', '.join(known)})")
-        wanted += FORMATS if name == "all" else (name,)
+        wanted += WHISPER_FORMATS if name == "all" else (name,)
     return tuple(dict.fromkeys(wanted))

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from asrd.cli.verdict import UsageError
-from asrd.formats import Layout, render
+from asrd.subtitles import AnyLayout, Layout, WhisperLayout, render
 from asrd.track import Finished
 
 
@@ -14,7 +14,7 @@ class Rendering(msgspec.Struct, frozen=True):
     """How transcripts are written, and where."""
 
     formats: tuple[str, ...]
-    layout: Layout = Layout()
+    layout: AnyLayout = WhisperLayout()
     directory: Path | None = None
     """None for standard output."""
 
@@ -26,7 +26,7 @@ class Rendering(msgspec.Struct, frozen=True):
         """
         if self.directory is None and len(self.formats) > 1:
             raise UsageError("several formats need a directory to be written to: --output-dir")
-        if self.layout != Layout() and not words:
+        if isinstance(self.layout, WhisperLayout) and self.layout.needs_words and not words:
             raise UsageError("the layout of subtitles needs the times of words: --word-timestamps")
 
     @property
@@ -34,9 +34,18 @@ class Rendering(msgspec.Struct, frozen=True):
         """Whether the text may be printed as it is decoded."""
         return self.directory is None and self.formats == ("txt",)
 
-    def text(self, finished: Finished, fmt: str) -> str:
-        """One transcript in one format; json tells where and how the job ran, too."""
-        return render(finished.transcript, fmt, self.layout, facts(finished) if fmt == "json" else None)
+    @property
+    def wants_words(self) -> bool:
+        """Whether the times of words are worth having though nobody asked for them."""
+        return isinstance(self.layout, Layout)
+
+    def text(self, finished: Finished, fmt: str, name: str = "") -> str:
+        """One transcript in one format; json tells where and how the job ran, too.
+
+        ``name`` is that of the recording; without one rttm has the id of the job.
+        """
+        extra = facts(finished) if fmt == "json" else None
+        return render(finished.transcript, fmt, self.layout, extra, name or finished.job)
 
     def write(self, finished: Finished, stem: str) -> list[Path]:
         """Writes the files of one transcript.
@@ -48,7 +57,7 @@ class Rendering(msgspec.Struct, frozen=True):
         directory.mkdir(parents=True, exist_ok=True)
         paths = [directory / f"{stem}.{fmt}" for fmt in self.formats]
         for path, fmt in zip(paths, self.formats, strict=True):
-            path.write_text(self.text(finished, fmt), encoding="utf-8", newline="")
+            path.write_text(self.text(finished, fmt, stem), encoding="utf-8", newline="")
         return paths
 
 

@@ -46,10 +46,14 @@ def transcribe(
     hotwords: opt.Hotwords = None,
     condition_on_previous_text: opt.ConditionOnPreviousText = None,
     settings: opt.Settings = None,
+    layout: opt.SubtitleLayout = None,
     max_line_width: opt.MaxLineWidth = None,
     max_line_count: opt.MaxLineCount = None,
     highlight_words: opt.HighlightWords = False,
     max_words_per_line: opt.MaxWordsPerLine = None,
+    min_subtitle_duration: opt.MinSubtitleDuration = None,
+    max_subtitle_duration: opt.MaxSubtitleDuration = None,
+    speaker_labels: opt.SpeakerLabels = opt.LabelledCues.ALL,
     timeout: Timeout = None,
     patience: opt.Patience = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
@@ -62,16 +66,11 @@ def transcribe(
     from asrd.cli.batch import Order
     from asrd.cli.output import Rendering
     from asrd.cli.source import check_stems, sources
-    from asrd.formats import Layout
 
     engine = opt.engine_options(settings, **{name: context.params[name] for name in opt.ENGINE})
-    layout = Layout(
-        max_line_width=max_line_width,
-        max_line_count=max_line_count,
-        highlight_words=highlight_words,
-        max_words_per_line=max_words_per_line,
-    )
-    rendering = Rendering(opt.formats_of(formats), layout, output_dir)
+    rendering = Rendering(opt.formats_of(formats), opt.layout_of(context.params), output_dir)
+    if rendering.wants_words:
+        engine.setdefault("word_timestamps", True)
     rendering.check(words=bool(engine.get("word_timestamps")))
     given = sources(files)
     if output_dir:

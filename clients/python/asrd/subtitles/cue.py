@@ -44,4 +44,4 @@ class Labels:
         self._before = speaker
         if speaker is None or self._wanted == "none" or (self._wanted == "changes" and not changed):
             return ""
-        return f"[{speaker}]: "
+        return f"[{' '.join(speaker.split())}]: "

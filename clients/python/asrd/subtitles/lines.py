@@ -65,7 +65,7 @@ def _balanced(block: Sequence[Atom], layout: Layout, label: str, count: int) -> 
         """The least cost of the first atoms in so many lines, and where these end."""
         if lines == 1:
             return cost(0, end), ()
-        first = 0 if label else lines - 1
+        first = lines - 2 if label else lines - 1  # a label may have the first line for itself
         options = ((best(at, lines - 1), at) for at in range(first, end))
         return min((before + cost(at, end), (*ends, at)) for (before, ends), at in options)
 
@@ -79,10 +79,11 @@ def _cost_of_lines(block: Sequence[Atom], layout: Layout, label: str) -> Callabl
     ahead = columns(label)
 
     def cost(begin: int, end: int) -> float:
-        width = borders[end] - borders[begin] - (begin < end and block[begin].spaced) + (0 if begin else ahead)
-        empty = 1.0 if begin == end else 0.0
-        fullness = (width / limit) ** 2
-        return fullness + empty + _TOO_WIDE * max(0, width - limit) + (0.0 if end == len(block) else _roughness(block[end - 1]))
+        if begin == end:
+            return 1.0
+        width = borders[end] - borders[begin] - block[begin].spaced + (0 if begin else ahead)
+        rough = 0.0 if end == len(block) else _roughness(block[end - 1])
+        return (width / limit) ** 2 + _TOO_WIDE * max(0, width - limit) + rough
 
     return cost
 

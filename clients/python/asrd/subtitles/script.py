@@ -15,7 +15,9 @@ _WITHOUT_SPACES = re.compile(
 _SPACELESS = re.compile(_WITHOUT_SPACES.pattern[:-1] + r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 """The same with Thai, Lao, Burmese and Khmer, whose words only a dictionary could tell apart."""
 
-_NEVER_FIRST = frozenset("!%,.:;?\u2025\u2026\u203a~、。々・ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶゝゞヽヾ〜！％，．：；？～·")
+_NEVER_FIRST = frozenset(
+    "!%,.:;?\u2025\u2026\u203a~、。々・ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶゝゞヽヾ〜！％，．：；？～·"
+)
 _NEVER_LAST = frozenset("#$£¥€＃＄￡￥")
 
 _SENTENCE_END = re.compile(r"[.!?\u2026。！？．।؟۔။។]+[\W_]*$")

@@ -4,9 +4,9 @@ from collections import deque
 from statistics import median
 from typing import Literal
 
-from asrd_supervisor.core.canary import Canary
-from asrd_supervisor.core.drift import FIRST, Track
-from asrd_supervisor.core.memory import Memory
+from asrd_supervisor.core.health.canary import Canary
+from asrd_supervisor.core.health.drift import FIRST, Track
+from asrd_supervisor.core.health.memory import Memory
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Verdict
 

@@ -5,20 +5,20 @@ from statistics import median
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.advice import Advice
-from asrd_supervisor.core.canary import Canary
-from asrd_supervisor.core.diagnosis import Diagnosis
-from asrd_supervisor.core.drift import Drift, Kind
-from asrd_supervisor.core.guards import Guards
-from asrd_supervisor.core.history import History, Record
-from asrd_supervisor.core.host import Host
-from asrd_supervisor.core.inquiry import RUNS
+from asrd_supervisor.core.health.advice import Advice
+from asrd_supervisor.core.health.canary import Canary
+from asrd_supervisor.core.health.diagnosis import Diagnosis
+from asrd_supervisor.core.health.drift import Drift, Kind
+from asrd_supervisor.core.health.guards import Guards
+from asrd_supervisor.core.health.history import History, Record
+from asrd_supervisor.core.health.host import Host
+from asrd_supervisor.core.health.inquiry import RUNS
+from asrd_supervisor.core.health.memory import Memory
+from asrd_supervisor.core.health.vitals import Vitals
 from asrd_supervisor.core.lifecycle import State
-from asrd_supervisor.core.memory import Memory
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.slot import Slot
-from asrd_supervisor.core.vitals import Vitals
 
 DIAGNOSED = frozenset({"slow", "lockstep", "experiment", "leak", "rss", "vram", "quality"})
 """Reasons that the daemon finds by itself, and that its guards count."""
@@ -64,7 +64,7 @@ class Monitor:
         vitals, timings = slot.vitals, event.timings
         vitals.memory.note(event.rss, event.work.audio_s)
         if not self._comparable(slot, companions):
-            return self.diagnosis.disturbed(now, self._ready)
+            return self.diagnosis.lockstep.disturbed(now, self._ready)
         kind = Kind(event.work.kind, round(companions) if self._on_gpu else 0)
         wall = timings.transcribe
         vitals.share.note(event.work.cpu_s, timings.decode + timings.vad + wall)
@@ -102,6 +102,8 @@ class Monitor:
         wrong = vitals.canary.verdict()
         if wrong:
             vitals.finding = wrong
+            if asked:
+                self.diagnosis.inquiry = None
             return [do.Announce("worker.wrong", {"seat": str(slot.seat), "numbers": wrong.numbers})]
         return self.diagnosis.answered(now, slot, took, self._ready)
 

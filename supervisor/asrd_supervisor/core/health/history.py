@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.drift import FIRST, Kind, Track, common_slowdown
+from asrd_supervisor.core.health.drift import FIRST, Kind, Track, common_slowdown
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.seats import Seat
 

@@ -7,9 +7,9 @@ stays is a cache.
 
 from collections import deque
 
+from asrd_supervisor.core.health.trend import mann_kendall, theil_sen
 from asrd_supervisor.core.policy import RecyclePolicy
 from asrd_supervisor.core.recycle import Verdict
-from asrd_supervisor.core.trend import mann_kendall, theil_sen
 
 WINDOW = 20
 """Jobs that the slope is taken over."""

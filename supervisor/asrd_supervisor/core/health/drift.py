@@ -2,7 +2,8 @@
 
 A job is compared with what its work should have taken, never with another job: a longer clip is no slower worker. What
 remains is compared with what remains for the siblings, because the host slows all of them down. What remains then must
-last: see :mod:`asrd_supervisor.core.cusum`. A common slow-down of all workers is watched in the same way, once a round.
+last: see :mod:`asrd_supervisor.core.health.cusum`. A common slow-down of all workers is watched in the same way, once
+a round.
 """
 
 import math
@@ -12,8 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.cost import Costs, Profile
-from asrd_supervisor.core.cusum import Cusum, Mood
+from asrd_supervisor.core.health.cost import Costs, Profile
+from asrd_supervisor.core.health.cusum import Cusum, Mood
 from asrd_supervisor.core.policy import DriftPolicy
 
 FIRST = 5

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from statistics import mean, median
 
-from asrd_supervisor.core.history import Record
+from asrd_supervisor.core.health.history import Record
 from asrd_supervisor.core.policy import RecyclePolicy
 
 LEAST, MOST = 10, 10_000

@@ -1,0 +1,133 @@
+"""Words that say nothing, such as "um", taken out with the commas that are theirs.
+
+Only sounds are on the lists. A word that also means something ("well", "este", "那个") is the caller's to add.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from asrd_worker.text.edits import Edit, Step
+from asrd_worker.text.letters import unspaced
+from asrd_worker.text.options import FILLERS_MAX, bad_option
+
+
+class _Sounds(NamedTuple):
+    """Patterns of one language."""
+
+    words: Sequence[str] = ()
+    """Whole words, in any case but all capitals: those are abbreviations."""
+    anywhere: Sequence[str] = ()
+    """In writing without spaces: they are part of no other word."""
+    alone: Sequence[str] = ()
+    """They are, unless marks or the ends of the text are on both sides."""
+
+
+_NASAL = ("h+m+", "mm+")
+_SOUNDS = {
+    "en": _Sounds(("uh+m*", "umm*", "er+m+", "er", *_NASAL)),
+    "de": _Sounds(("ä+hm*", "ö+hm*", "ehm+", "uhm+", *_NASAL)),
+    "fr": _Sounds(("e+uh+", "heu+", *_NASAL)),
+    "es": _Sounds(("e+h*m+", "e+h+", *_NASAL)),
+    "it": _Sounds(("e+hm+", "uhm+", *_NASAL)),
+    "pt": _Sounds(("ahn+", "ãh*", "hã", "éh+", *_NASAL)),
+    "nl": _Sounds(("e+uh+m*", "uhm*", "ehm*", *_NASAL)),
+    "pl": _Sounds(("yy+", "ee+", "hm+", "mm+")),
+    "ru": _Sounds(("э+м*", "хм+", "мм+")),
+    "ko": _Sounds(("음+", "으음+", "어+")),
+    "zh": _Sounds(anywhere=("嗯+", "呃+", "唔+"), alone=("啊+", "额+", "額+", "诶+", "誒+", "欸+", "哎+")),
+    "ja": _Sounds(anywhere=("えー+っ?と", "あのー+", "うーん+", "んー+"), alone=("えっと", "ええと", "あの", "えー+", "あー+")),
+}
+LANGUAGES = tuple(_SOUNDS)
+
+_COMMA = ",;，、；–—"
+_STOP = ".!?…。！？"
+_COMMA_BEFORE = re.compile(rf"\s*[{_COMMA}]\s*$")
+_COMMA_AFTER = re.compile(rf"\s*[{_COMMA}]")
+_STOPS_AFTER = re.compile(rf"[{_STOP}{_COMMA}]*")
+_QUIET = re.compile(rf"\s*([{_STOP}]|$)")
+_BEFORE_WORD, _AFTER_WORD = r"(?<![\w'’-])", r"(?![\w'’]|-\w)"
+_MEASURE = re.compile(r"\d\s*$")
+
+
+def fillers(language: str, more: Sequence[str]) -> Step:
+    """The step that removes the sounds of a language and some more words.
+
+    Raises:
+        EngineFault: there are too many words, or an empty one.
+    """
+    if len(more) > FILLERS_MAX:
+        raise bad_option("fillers", f"{len(more)} words; a job may have {FILLERS_MAX}")
+    if any(not word.strip() for word in more):
+        raise bad_option("fillers", "one of the words is empty")
+    pattern = _pattern(_SOUNDS.get(language, _Sounds()), more)
+    wanted = frozenset(" ".join(word.split()).casefold() for word in more)
+
+    def remove(text: str) -> list[Edit]:
+        edits: list[Edit] = []
+        for found in pattern.finditer(text):
+            cut = [] if _means_something(text, found, wanted) else _cut(text, found)
+            if cut and (not edits or edits[-1].end <= cut[0].start):
+                edits += cut
+        return edits
+
+    return remove
+
+
+def _pattern(sounds: _Sounds, more: Sequence[str]) -> re.Pattern[str]:
+    own = [r"\s+".join(map(re.escape, word.split())) for word in sorted(more, key=len, reverse=True)]
+    mine = dict(zip(own, sorted(more, key=len, reverse=True), strict=True))
+    words = "|".join([*(word for word in own if not unspaced(mine[word])), *sounds.words])
+    anywhere = "|".join([*(word for word in own if unspaced(mine[word])), *sounds.anywhere])
+    alone = "|".join(sounds.alone)
+    kinds = []
+    if words:
+        kinds.append(f"{_BEFORE_WORD}(?:{words}){_AFTER_WORD}")
+    if anywhere:
+        kinds.append(f"(?:{anywhere})")
+    if alone:
+        kinds.append(rf"(?<![^\s{_COMMA}{_STOP}])(?:{alone})(?![^\s{_COMMA}{_STOP}])")
+    return re.compile("|".join(kinds) or r"(?!)", re.IGNORECASE)
+
+
+def _means_something(text: str, found: re.Match[str], wanted: frozenset[str]) -> bool:
+    """ER is a room in a hospital, and 5 mm is a length."""
+    said = found[0]
+    if " ".join(said.split()).casefold() in wanted:
+        return False
+    measure = said.casefold() == "mm" and _MEASURE.search(text[: found.start()])
+    return bool(measure) or (len(said) > 1 and said.isupper())
+
+
+def _cut(text: str, found: re.Match[str]) -> list[Edit]:
+    """What goes with a filler: the marks of a sentence that was nothing else, or the commas around it."""
+    before, after = text[: found.start()], text[found.end() :]
+    start, end = len(before.rstrip()), found.end()
+    if not before.strip() or before.rstrip()[-1] in _STOP:
+        end += _STOPS_AFTER.match(after).end()  # type: ignore[union-attr]  # it matches nothing, too
+        return _opening(text, found, start, end)
+    comma_before, comma_after = _COMMA_BEFORE.search(before), _COMMA_AFTER.match(after)
+    if comma_before and (comma_after or _QUIET.match(after)):
+        start = comma_before.start()
+    if comma_after:
+        end += comma_after.end()
+    return [Edit(start, end, "" if start < found.start() else "")] if _apart(text, start, end) else [Edit(start, end, " ")]
+
+
+def _opening(text: str, found: re.Match[str], start: int, end: int) -> list[Edit]:
+    """At the start of a sentence the next word takes over the capital."""
+    if start == 0 and not text[: found.start()]:
+        end += len(text[end:]) - len(text[end:].lstrip())
+    edits = [Edit(start, end, "" if _apart(text, start, end) else " ")]
+    rest = text[end:]
+    at = end + len(rest) - len(rest.lstrip())
+    first = text[at : at + 1]
+    if found[0][:1].isupper() and first.islower() and len(first.upper()) == 1:
+        edits.append(Edit(at, at + 1, first.upper()))
+    return edits
+
+
+def _apart(text: str, start: int, end: int) -> bool:
+    """Whether what is left on both sides does not run together."""
+    around = text[:start][-1:] + text[end:][:1]
+    return unspaced(around) or not around.isalnum() or len(around) < 2
