@@ -3,7 +3,10 @@
 All times are seconds, as floats, from the start of the audio unless a field says otherwise.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +58,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Opening the container and resampling to 16 kHz."""
     vad: float = 0.0
     transcribe: float = 0.0
+    post: float = 0.0
+    """Post-processing of the text: the option ``post``."""
     write: float = 0.0
     """Encoding the transcript."""
     total: float = 0.0
@@ -76,7 +81,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     segments: int = 0
     cpu_s: float = 0.0
     """CPU time of the worker process during the job."""
-    kind: str = ""
+    kind: Annotated[str, Meta(max_length=64)] = ""
     """Options that change what a step costs, such as the beam: only jobs of one kind can be compared."""
 
 

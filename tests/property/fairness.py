@@ -1,7 +1,9 @@
 """A judge of turns: start-time fair queueing gives each rival that has work its share, within the size of two steps.
 
-While one rival waits without a break, no other one is ahead of it by more than the largest step of each, whatever it
-does in between: coming and going included. That bound is what the law is written from, and not the tags of the core.
+While one rival waits without a break, no other one is ahead of it by more than its own largest step and the largest of
+anybody, whatever it does in between: coming and going included. (Of anybody, because who comes anew is put where the
+others stand on average, and one of them may just have had a large step.) That bound is what the law is written from,
+and not the tags of the core.
 """
 
 from collections import defaultdict
@@ -39,7 +41,7 @@ class Shares:
                 continue
             since = self._least[other].setdefault(rival, self._least[other]["nobody"])
             gain = self._ahead(rival, other) - since
-            bound = self._largest[rival] + self._largest[other]
+            bound = self._largest[rival] + max(self._largest.values())
             assert gain <= bound + 1e-6, f"{rival} is ahead of {other} by {gain}"
         if self._waiting.get(rival):
             least = self._least[rival]

@@ -1,6 +1,5 @@
 """From a model's name to its directory: what is there is found without a network, what is not is named."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -8,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from asrd_worker.engines.base import LoadError
-from asrd_worker.models import _BUNDLED_SHA256, bundled_directory, checked, resolve, verified
+from asrd_worker.models import bundled_directory, checked, resolve, verified
+from asrd_worker.models.catalogue import Catalogue
+from asrd_worker.models.places import models_dir
+from asrd_worker.models.pulling import lock_in_place
+from support.models import flip, write_cache, write_model
 
-HUB_FOLDER = "models--Systran--faster-whisper-{}"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+REPOSITORY = "Systran/faster-whisper-{}"
+BUNDLED = sorted(Catalogue.load({}).models["tiny.en"].files)
 
 
 @pytest.fixture
@@ -25,19 +29,9 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, model: Path) -> Path:
-    """A cache of the hub's client with ``base``, as the client itself lays it out."""
-    repository = tmp_path / "hub" / HUB_FOLDER.format("base")
-    snapshot = repository / "snapshots" / REVISION
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(REVISION)
-    snapshot.parent.mkdir()
-    (repository / "blobs").mkdir()
-    snapshot.mkdir()
-    for file in model.iterdir():
-        blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
-        shutil.copy(file, blob)
-        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+def cache(tmp_path: Path) -> Path:
+    """A cache of the hub's client with some revision of ``base``."""
+    write_cache(tmp_path / "hub", repository=REPOSITORY.format("base"), commit=REVISION)
     return tmp_path / "hub"
 
 
@@ -107,24 +101,18 @@ def test_the_default_model_comes_with_the_demo_extra_and_is_the_published_one() 
 
 
 def test_every_file_that_is_needed_is_verified() -> None:
-    assert set(_BUNDLED_SHA256) == {"config.json", "model.bin", "tokenizer.json", "vocabulary.txt"}
+    assert BUNDLED == ["config.json", "model.bin", "tokenizer.json", "vocabulary.txt"]
 
 
-@pytest.mark.parametrize("name", sorted(_BUNDLED_SHA256))
+@pytest.mark.parametrize("name", BUNDLED)
 def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
     assert verified(bundle) == bundle
-    with (bundle / name).open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        (last,) = file.read(1)
-        file.seek(-1, os.SEEK_END)
-        file.write(bytes([last ^ 1]))
+    flip(bundle / name)
     try:
         with pytest.raises(LoadError, match=f"/{name} is damaged .*reinstall it"):
             verified(bundle)
     finally:
-        with (bundle / name).open("r+b") as file:
-            file.seek(-1, os.SEEK_END)
-            file.write(bytes([last]))
+        flip(bundle / name)
 
 
 # --- the hub's cache --------------------------------------------------------------------------------------------------
@@ -133,9 +121,38 @@ def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
 def test_a_name_is_found_in_the_cache_without_a_network(cache: Path) -> None:
     found = resolve("base", offline=True, root=str(cache))
 
-    assert found == cache / HUB_FOLDER.format("base") / "snapshots" / REVISION
+    assert found == cache / "models--Systran--faster-whisper-base" / "snapshots" / REVISION
     assert resolve("Systran/faster-whisper-base", offline=True, root=str(cache)) == found
     assert resolve("base", offline=True, root=str(cache), revision=REVISION) == found
+
+
+def test_the_pinned_revision_goes_before_a_later_one(cache: Path) -> None:
+    model = Catalogue.load({}).models["base"]
+    pinned = write_cache(cache, repository=model.repository, commit=model.revision)
+    (pinned.parent.parent / "refs" / "main").write_text(REVISION)
+
+    assert resolve("base", offline=True, root=str(cache)) == pinned
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.bin", "tokenizer.json", "vocabulary.txt"])
+def test_a_flipped_bit_in_the_cache_is_noticed_as_well(cache: Path, name: str) -> None:
+    snapshot = resolve("base", offline=True, root=str(cache))
+    blob = (snapshot / name).resolve()
+    flip(blob)
+
+    said = _complaint("base", str(cache))
+
+    assert said.startswith(f"{snapshot / name} is damaged ")
+    assert said.endswith(f"remove {blob} and download it again")
+
+
+def test_checksums_of_a_mirrors_own_making_are_not_judged(cache: Path) -> None:
+    snapshot = resolve("base", offline=True, root=str(cache))
+    blob = (snapshot / "config.json").resolve()
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(blob.rename(blob.with_name('W-"some-etag"')))
+
+    assert resolve("base", offline=True, root=str(cache)) == snapshot
 
 
 def test_a_half_downloaded_model_is_named_by_what_it_lacks(cache: Path) -> None:
@@ -146,10 +163,10 @@ def test_a_half_downloaded_model_is_named_by_what_it_lacks(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "org/model"])
-def test_what_is_not_in_the_cache_is_not_fetched_and_the_way_out_is_told(cache: Path, name: str) -> None:
+def test_what_is_not_on_this_machine_is_not_fetched_and_the_way_out_is_told(cache: Path, name: str) -> None:
     said = _complaint(name, str(cache))
 
-    assert said.startswith(f"the model '{name}' is not on this machine; set offline = false in the pool to download it")
+    assert said.startswith(f"the model '{name}' is not on this machine; `asrd models pull {name}` brings it")
 
 
 def test_a_revision_that_is_not_in_the_cache(cache: Path) -> None:
@@ -170,3 +187,62 @@ def test_an_unknown_name_is_told_the_nearest(name: str, hint: str) -> None:
 @pytest.mark.parametrize("name", ["a/b/c", "org/a name", "org/..", "a\0b"])
 def test_a_name_that_no_repository_has(name: str, cache: Path) -> None:
     assert name.split("/")[0] in _complaint(name, str(cache)) or "\\x00" in _complaint(name, str(cache))
+
+
+# --- the models directory ---------------------------------------------------------------------------------------------
+
+
+def _installed(name: str) -> Path:
+    directory = write_model(models_dir() / name)
+    lock_in_place(directory)
+    return directory
+
+
+@pytest.mark.parametrize("name", ["tiny.en", "base", "Systran/faster-whisper-base"])
+def test_what_was_pulled_goes_before_the_bundle_and_the_cache(cache: Path, name: str) -> None:
+    directory = _installed(name.removeprefix("Systran/faster-whisper-"))
+
+    assert resolve(name, offline=True, root=str(cache)) == directory
+
+
+def test_an_alias_is_the_model_that_it_means() -> None:
+    directory = _installed("large-v3-turbo")
+
+    assert resolve("turbo", offline=True) == directory
+    assert resolve("mobiuslabsgmbh/faster-whisper-large-v3-turbo", offline=True) == directory
+
+
+def test_another_repository_has_a_directory_of_its_own() -> None:
+    directory = _installed("org--model")
+
+    assert resolve("org/model", offline=True) == directory
+
+
+def test_an_altered_one_is_refused_although_the_cache_has_a_sound_one(cache: Path) -> None:
+    directory = _installed("base")
+    flip(directory / "model.bin")
+
+    assert _complaint("base", str(cache)).startswith(f"{directory / 'model.bin'} is damaged")
+
+
+def test_another_revision_than_the_pools_is_passed_over(cache: Path) -> None:
+    _installed("base")
+
+    assert resolve("base", offline=True, root=str(cache), revision=REVISION).parent.parent.parent == cache
+
+
+def test_what_somebody_has_put_there_without_a_lock_is_taken() -> None:
+    directory = write_model(models_dir() / "small")
+
+    assert resolve("small", offline=True) == directory
+    (directory / "model.bin").unlink()
+    assert _complaint("small") == f"the model directory {directory} lacks model.bin"
+
+
+def test_the_directory_is_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert models_dir({"ASRD_MODELS_DIR": "/m", "ASRD_STATE_DIR": "/s"}) == Path("/m")
+    assert models_dir({"ASRD_STATE_DIR": "/s"}) == Path("/s/models")
+    monkeypatch.setenv("ASRD_MODELS_DIR", str(tmp_path / "elsewhere"))
+    directory = write_model(tmp_path / "elsewhere" / "medium")
+
+    assert resolve("medium", offline=True) == directory

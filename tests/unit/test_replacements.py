@@ -109,17 +109,15 @@ def test_with_a_spare_seat_the_replacement_is_there_already() -> None:
     history, one = History(), record()
     history.add(one, (seat("p/2.1"), 3.0))
     assert (one.replacement, one.reload_s) == (seat("p/2.1"), 3.0)
-    history.born(seat("p/0.2"), 5.0)
-    assert history.of(seat("p/2.1")) is one
-    assert history.of(seat("p/0.2")) is None
+    assert history.born(seat("p/0.2"), 5.0) is None
+    assert one.replacement == seat("p/2.1")
 
 
 def test_without_one_the_next_that_is_ready_is_the_replacement() -> None:
     history, one = History(), record()
     history.add(one, None)
-    history.born(seat("p/0.2"), 5.0)
+    assert history.born(seat("p/0.2"), 5.0) is one
     assert (one.replacement, one.reload_s) == (seat("p/0.2"), 5.0)
-    assert history.of(seat("p/0.2")) is one
 
 
 def test_those_that_went_first_are_replaced_first() -> None:

@@ -6,9 +6,11 @@ computation hangs.
 
 import time
 from collections import deque
+from typing import Any, NamedTuple
 
 import msgspec
 import zmq
+from msgspec.structs import replace
 
 from asrd_protocol import VERSION, link
 from asrd_protocol.exits import Exit
@@ -16,15 +18,24 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Timings, Transcript
 from asrd_worker.blob import Blob, Door
 from asrd_worker.engines import find
-from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, options_of, settings_of
+from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription, options_of, settings_of
 from asrd_worker.failures import failure_of
 from asrd_worker.memory import Tidy, rss_bytes
+from asrd_worker.text import Chain, take
 
 _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 
 _TEXT_MAX = 4096
 """Characters of the clip's text on the link. An engine that loops says much more than it should."""
+
+
+class _Decoded(NamedTuple):
+    """What a step has given; ``post_s`` is the time that the text has taken, in seconds."""
+
+    segments: list[Segment]
+    outline: Outline
+    post_s: float
 
 
 class Worker:
@@ -100,34 +111,44 @@ class Worker:
 
     def _transcribe(self, engine: Engine, step: link.RunStep, body: Blob) -> None:
         synonyms: dict[str, str] = getattr(engine, "synonyms", {})
-        options = options_of(type(engine), {synonyms.get(key, key): value for key, value in step.options.items()})
+        given = {synonyms.get(key, key): value for key, value in step.options.items()}
+        about_text, own = take(given)
+        options = options_of(type(engine), own)
+        chain = Chain.of(about_text, _language(own))
         start = time.perf_counter()
         heard = engine.read(step.audio, body, self._max_audio_s)
         decoded = time.perf_counter()
         self._say(link.StepProgress(step.attempt, 0.0, heard.duration))
-        segments, outline = self._decode(engine, heard, options, step.attempt)
+        segments, outline, post_s = self._decode(engine, engine.transcribe(heard, options), chain, step.attempt)
         transcribed = time.perf_counter()
-        transcript = _json(_transcript(segments, outline, heard.duration, heard.warnings))
+        transcript = _json(_transcript(segments, outline, heard.duration, heard.warnings + chain.warnings))
         timings = Timings(
             decode=round(decoded - start, 6),
             vad=round(outline.vad_s, 6),
-            transcribe=round(transcribed - decoded - outline.vad_s, 6),
+            transcribe=round(transcribed - decoded - outline.vad_s - post_s, 6),
+            post=round(post_s, 6),
             write=round(time.perf_counter() - transcribed, 6),
         )
         self._say(link.StepDone(step.attempt, timings, outline.work, outline.language, rss_bytes()), transcript)
 
-    def _decode(self, engine: Engine, heard: object, options: object, attempt: int) -> tuple[list[Segment], Outline]:
-        """Send each segment on as it comes; a cancel is heard between two."""
+    def _decode(self, engine: Engine, decoding: Transcription, chain: Chain, attempt: int) -> _Decoded:
+        """Send each segment on as it comes, with its text done; a cancel is heard between two."""
         segments: list[Segment] = []
-        decoding = engine.transcribe(heard, options)  # type: ignore[arg-type]
+        emptied, post_s = 0, 0.0
         while True:
             try:
                 segment = next(decoding)
             except StopIteration as end:
-                outline: Outline = end.value
-                return segments, outline
-            self._say(link.StepSegment(attempt, len(segments), segment.end), _json(segment))
-            segments.append(segment)
+                return _Decoded(segments, end.value, post_s)
+            start = time.perf_counter()
+            done = chain.apply(segment, getattr(engine, "heard", ""))
+            post_s += time.perf_counter() - start
+            if segment.text and not done.text:
+                emptied += 1
+                self._say(link.StepProgress(attempt, done.end, 0.0))
+            else:
+                segments.append(replace(done, id=done.id - emptied) if emptied else done)
+                self._say(link.StepSegment(attempt, len(segments) - 1, done.end), _json(segments[-1]))
             if self._cancelled(attempt):
                 decoding.close()
                 raise EngineFault(Fault.of(Code.CANCELLED, "the job was cancelled"))
@@ -165,6 +186,11 @@ def _canary(engine: Engine, runs: int) -> link.CanaryRun:
         text = engine.canary()
         took.append(round(time.perf_counter() - start, 6))
     return link.CanaryRun(took, text[:_TEXT_MAX])
+
+
+def _language(options: dict[str, Any]) -> str:
+    """The language that a job's text will be in, as far as its options tell."""
+    return "en" if options.get("task") == "translate" else options.get("language") or ""
 
 
 def _transcript(segments: list[Segment], outline: Outline, duration: float, warnings: list[str]) -> Transcript:

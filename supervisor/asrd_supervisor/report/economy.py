@@ -1,7 +1,10 @@
 """What costs throughput: a queue that grows, work that is done twice, cores that are wasted."""
 
+import math
 import statistics
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from asrd_protocol import messages as msg
 from asrd_supervisor import sizing
@@ -14,78 +17,150 @@ FALLBACKS = 0.2
 STEPS = 20
 """Steps that must have been done before something is said of all of them."""
 
+WAITING_S = 1.0
+"""Predicted seconds of work that make a queue."""
+
+IDLE_CORES = 0.6
+"""Share of its threads that a worker must keep busy, or they are too many."""
+
+COMPUTES = 0.1
+"""Cores; a worker that uses less does something else than to compute."""
+
+_SLOW_ON_CPU = ("float32", "int16", "auto")
+
 
 def queue(pool: Pool) -> Iterable[msg.Insight]:
     """More work comes in than is done."""
-    growth = pool.tally.queue_growth
-    waiting = pool.backlog.work
-    if growth <= 0 or waiting < 1:
+    growth, waiting = pool.tally.queue_growth, pool.backlog.work
+    if growth <= 0 or waiting < WAITING_S:
         return
-    needed = pool.policy.workers + growth
+    needed = pool.ready + growth
+    numbers = {"growth_s_per_min": round(60 * growth, 1), "waiting_s": round(waiting, 1)}
     yield msg.Insight(
         topic="queue",
         severity="warning",
         pool=pool.name,
-        said=f"The queue of {pool.name} grows by {60 * growth:.0f} s of work a minute; {waiting:.0f} s wait.",
-        advice=f"{pool.policy.workers} workers are not enough for this load: it takes {needed:.1f}.",
-        numbers={"growth_s_per_min": round(60 * growth, 1), "waiting_s": round(waiting, 1), "workers": needed},
+        said=f"The queue of {pool.name} grows faster than it drains, by {60 * growth:.0f} s of work a minute; "
+        f"{waiting:.0f} s wait.",
+        advice=_more_workers(pool, needed),
+        numbers={**numbers, "workers_ready": pool.ready, "workers_needed": round(needed, 1)},
     )
 
 
-def faults(pool: Pool) -> Iterable[msg.Insight]:
-    """Steps that were done in vain."""
-    if pool.deaths or pool.tally.faults:
-        causes = {**pool.deaths, **pool.tally.faults}
-        worst = max(causes, key=lambda cause: causes[cause])
-        yield msg.Insight(
-            topic="faults",
-            severity="warning" if pool.deaths else "info",
-            pool=pool.name,
-            said=f"{sum(pool.deaths.values())} workers of {pool.name} died and {sum(pool.tally.faults.values())} steps "
-            f"failed; most often: {worst} ({causes[worst]}).",
-            advice="asrd quarantine lists the jobs that workers died of." if pool.deaths else "",
-            numbers=dict(causes),
-        )
-    if pool.tally.steps >= STEPS and pool.tally.fallbacks >= FALLBACKS:
-        yield msg.Insight(
-            topic="throughput",
-            severity="info",
-            pool=pool.name,
-            said=f"{100 * pool.tally.fallbacks:.0f} % of the decodings in {pool.name} are fallbacks at a higher "
-            "temperature.",
-            advice="Music and noise cause them: vad_filter, or fewer temperatures, saves the time.",
-            numbers={"attempts": pool.tally.attempts, "windows": pool.tally.windows},
-        )
+def _more_workers(pool: Pool, needed: float) -> str:
+    ready, wanted = pool.ready, pool.policy.workers
+    if ready < wanted:
+        return f"Only {ready} of {wanted} workers are ready: asrd workers tells why."
+    workers = "worker is" if wanted == 1 else "workers are"
+    return f"{wanted} {workers} not enough for what comes in now: it takes {math.ceil(needed)} of them."
+
+
+def faults(pool: Pool, retries: Mapping[str, int]) -> Iterable[msg.Insight]:
+    """Steps that were done in vain; ``retries``: those that were tried again, by cause."""
+    deaths, faulted, again = pool.deaths, pool.tally.faults, Counter(retries)
+    if not (deaths or faulted or again):
+        return
+    sums = (
+        (deaths.total(), "death of a worker", "deaths of workers", deaths),
+        (faulted.total(), "step without a result", "steps without a result", faulted),
+        (again.total(), "step tried again", "steps tried again", again),
+    )
+    parts = [f"{n} {one if n == 1 else many} ({_by_cause(causes)})" for n, one, many, causes in sums if n]
+    yield msg.Insight(
+        topic="faults",
+        severity="warning" if deaths else "info",
+        pool=pool.name,
+        said=f"In {pool.name} since the start: {'; '.join(parts)}.",
+        advice="asrd quarantine lists the jobs that workers died of; the log has the last words of each worker."
+        if deaths
+        else "",
+        numbers={"deaths": dict(deaths), "faults": dict(faulted), "retries": dict(again)},
+    )
+
+
+def _by_cause(causes: Counter[str]) -> str:
+    """The three most frequent ones."""
+    said = ", ".join(f"{cause} {count}" for cause, count in causes.most_common(3))
+    return f"{said}, others" if len(causes) > 3 else said
+
+
+def fallbacks(pool: Pool) -> Iterable[msg.Insight]:
+    """Audio that is decoded again and again."""
+    tally = pool.tally
+    if tally.steps < STEPS or tally.fallbacks < FALLBACKS:
+        return
+    yield msg.Insight(
+        topic="throughput",
+        severity="info",
+        pool=pool.name,
+        said=f"{100 * tally.fallbacks:.0f} % of the decodings in {pool.name} are fallbacks at a higher temperature; "
+        f"they take {100 * tally.sampled:.0f} % of the decoding steps.",
+        advice="Music and noise cause them: vad_filter, or fewer temperatures, saves the time.",
+        numbers={"attempts": tally.attempts, "windows": tally.windows, "sampled": round(tally.sampled, 2)},
+    )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
 
 
 def throughput(pool: Pool, config: PoolConfig) -> Iterable[msg.Insight]:
     """Settings that make the workers slower than they need be, and how that shows."""
+    yield from _precision(pool, config)
+    if config.device != "cpu":
+        return
     cores = sizing.cores()
     assert isinstance(config.workers, int)
     threads = config.workers * config.threads
-    if config.device == "cpu" and threads > cores:
+    if threads > cores:
+        yield _too_many(pool, config, threads, cores)
+    elif threads < cores and pool.tally.queue_growth > 0:
         yield _setting(
             pool,
-            f"{config.workers} workers with {config.threads} threads each share {cores} cores.",
-            f"workers = {max(1, cores // config.threads)} is enough: threads that wait for each other spin.",
+            f"Work waits in {pool.name}, and {cores - threads} of {cores} cores have no worker.",
+            f"workers = {cores // config.threads} uses them, as far as memory allows.",
             {"threads": threads, "cores": cores},
         )
-    if config.device == "cpu" and config.compute_type in ("float32", "int16", "default", "auto"):
-        yield _setting(
-            pool,
-            f"{pool.name} computes in {config.compute_type}.",
-            'compute_type = "int8" takes about half the time on most CPUs, at nearly the same word error rate.',
-            {"compute_type": config.compute_type},
+    else:
+        yield from _idle_threads(pool, config)
+
+
+def _precision(pool: Pool, config: PoolConfig) -> Iterable[msg.Insight]:
+    if config.device == "cpu" and config.compute_type in _SLOW_ON_CPU:
+        advice = (
+            'compute_type = "int8" is faster on most CPUs, at nearly the same word error rate: asrd lab measures it.'
         )
+    elif config.device != "cpu" and config.compute_type == "float32":
+        advice = 'compute_type = "float16" is faster on most GPUs, and takes half the memory: asrd lab measures it.'
+    else:
+        return
+    said = f"{pool.name} computes in {config.compute_type}."
+    yield _setting(pool, said, advice, {"compute_type": config.compute_type})
+
+
+def _too_many(pool: Pool, config: PoolConfig, threads: int, cores: int) -> msg.Insight:
+    each = "1 thread" if config.threads == 1 else f"{config.threads} threads"
+    fit = max(1, cores // config.threads)
+    advice = f"workers = {fit} is enough: more of them only wait for each other."
+    if config.threads > cores:
+        advice = f"threads = {cores} is the most that this host has cores for."
+    said = f"{config.workers} workers of {pool.name} with {each} each share {cores} cores."
+    return _setting(pool, said, advice, {"threads": threads, "cores": cores})
+
+
+def _idle_threads(pool: Pool, config: PoolConfig) -> Iterable[msg.Insight]:
     used = [s.vitals.share.now for s in pool.slots if s.ready and s.vitals.share.now is not None]
-    if config.device == "cpu" and used and config.threads > 1 and statistics.median(used) < 0.6 * config.threads:
-        yield _setting(
-            pool,
-            f"A worker of {pool.name} has {config.threads} threads and keeps {statistics.median(used):.1f} cores busy.",
-            "More workers with fewer threads each do more.",
-            {"threads": config.threads, "cores_used": round(statistics.median(used), 2)},
-        )
+    if not used or config.threads < 2 or pool.monitor.host.disturbed_by:
+        return
+    busy = statistics.median(used)
+    if not COMPUTES <= busy < IDLE_CORES * config.threads:
+        return
+    yield _setting(
+        pool,
+        f"A worker of {pool.name} has {config.threads} threads and keeps {busy:.1f} cores busy.",
+        "More workers with fewer threads each do more.",
+        {"threads": config.threads, "cores_used": round(busy, 2)},
+    )
 
 
-def _setting(pool: Pool, said: str, advice: str, numbers: dict[str, object]) -> msg.Insight:
+def _setting(pool: Pool, said: str, advice: str, numbers: dict[str, Any]) -> msg.Insight:
     return msg.Insight(topic="throughput", severity="info", pool=pool.name, said=said, advice=advice, numbers=numbers)

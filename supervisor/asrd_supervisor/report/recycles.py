@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asrd_protocol import messages as msg
-from asrd_supervisor.core.health.history import Record
+from asrd_supervisor.core.health.history import LATENCY, Record
 from asrd_supervisor.core.supervisor import Supervisor
 
 

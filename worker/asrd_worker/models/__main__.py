@@ -1,6 +1,7 @@
 """``python -P -m asrd_worker.models``: what ``asrd models`` runs. JSON on stdout, sentences on stderr."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -99,6 +100,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _leave)
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")  # as for the workers
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -36,12 +36,15 @@ _SOUNDS = {
     "ru": _Sounds(("э+м*", "хм+", "мм+")),
     "ko": _Sounds(("음+", "으음+", "어+")),
     "zh": _Sounds(anywhere=("嗯+", "呃+", "唔+"), alone=("啊+", "额+", "額+", "诶+", "誒+", "欸+", "哎+")),
-    "ja": _Sounds(anywhere=("えー+っ?と", "あのー+", "うーん+", "んー+"), alone=("えっと", "ええと", "あの", "えー+", "あー+")),
+    "ja": _Sounds(
+        anywhere=("えー+っ?と", "あのー+", "うーん+", "んー+"), alone=("えっと", "ええと", "あの", "えー+", "あー+")
+    ),
 }
 LANGUAGES = tuple(_SOUNDS)
 
 _COMMA = ",;，、；–—"
 _STOP = ".!?…。！？"
+_BRACKETS = ("()", "[]", "（）")
 _COMMA_BEFORE = re.compile(rf"\s*[{_COMMA}]\s*$")
 _COMMA_AFTER = re.compile(rf"\s*[{_COMMA}]")
 _STOPS_AFTER = re.compile(rf"[{_STOP}{_COMMA}]*")
@@ -50,8 +53,8 @@ _BEFORE_WORD, _AFTER_WORD = r"(?<![\w'’-])", r"(?![\w'’]|-\w)"
 _MEASURE = re.compile(r"\d\s*$")
 
 
-def fillers(language: str, more: Sequence[str]) -> Step:
-    """The step that removes the sounds of a language and some more words.
+def check(more: Sequence[str]) -> None:
+    """Nothing, if these words can be removed.
 
     Raises:
         EngineFault: there are too many words, or an empty one.
@@ -59,7 +62,11 @@ def fillers(language: str, more: Sequence[str]) -> Step:
     if len(more) > FILLERS_MAX:
         raise bad_option("fillers", f"{len(more)} words; a job may have {FILLERS_MAX}")
     if any(not word.strip() for word in more):
-        raise bad_option("fillers", "one of the words is empty")
+        raise bad_option("fillers", "one of the words is empty; leave it out")
+
+
+def fillers(language: str, more: Sequence[str]) -> Step:
+    """The step that removes the sounds of a language, if it has any here, and some more words."""
     pattern = _pattern(_SOUNDS.get(language, _Sounds()), more)
     wanted = frozenset(" ".join(word.split()).casefold() for word in more)
 
@@ -111,14 +118,15 @@ def _cut(text: str, found: re.Match[str]) -> list[Edit]:
         start = comma_before.start()
     if comma_after:
         end += comma_after.end()
-    return [Edit(start, end, "" if start < found.start() else "")] if _apart(text, start, end) else [Edit(start, end, " ")]
+    if (before[-1:] + after[:1]) in _BRACKETS:
+        start, end = len(before[:-1].rstrip()), end + 1
+    return [_without(text, start, end, start == found.start())]
 
 
 def _opening(text: str, found: re.Match[str], start: int, end: int) -> list[Edit]:
     """At the start of a sentence the next word takes over the capital."""
-    if start == 0 and not text[: found.start()]:
-        end += len(text[end:]) - len(text[end:].lstrip())
-    edits = [Edit(start, end, "" if _apart(text, start, end) else " ")]
+    cut = _without(text, start, end, not text[: found.start()])
+    edits, end = [cut], cut.end
     rest = text[end:]
     at = end + len(rest) - len(rest.lstrip())
     first = text[at : at + 1]
@@ -127,7 +135,10 @@ def _opening(text: str, found: re.Match[str], start: int, end: int) -> list[Edit
     return edits
 
 
-def _apart(text: str, start: int, end: int) -> bool:
-    """Whether what is left on both sides does not run together."""
+def _without(text: str, start: int, end: int, flush: bool) -> Edit:
+    """Cut; ``flush`` when there was no space before, so that there is none after. What is left never runs together."""
+    if flush:
+        end += len(text[end:]) - len(text[end:].lstrip())
     around = text[:start][-1:] + text[end:][:1]
-    return unspaced(around) or not around.isalnum() or len(around) < 2
+    joins = len(around) == 2 and around.isalnum() and not unspaced(around)
+    return Edit(start, end, " " if joins else "")

@@ -23,6 +23,11 @@ _RUN = re.compile(r"\w+|\W+")
 Convert = Callable[[str], str]
 
 
+def languages(name: str) -> tuple[str, ...]:
+    """The languages of the texts that a conversion is for. Any other's characters would be spoilt."""
+    return ("zh", "ja") if "jp" in name else ("zh",)
+
+
 def variant(name: str) -> Step:
     """The step that converts to a variant, such as ``s2t``.
 

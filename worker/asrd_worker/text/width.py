@@ -15,9 +15,8 @@ _NARROW_KANA = re.compile("[\uff61-\uff9d][\uff9e\uff9f]?")
 
 def width(text: str) -> list[Edit]:
     """Each character in the width in which it is mostly written."""
-    edits = [Edit(found.start(), found.end(), unicodedata.normalize("NFKC", found[0])) for found in _WIDE.finditer(text)]
-    edits += [_kana(found) for found in _NARROW_KANA.finditer(text)]
-    return sorted(edits)
+    wide = [Edit(found.start(), found.end(), unicodedata.normalize("NFKC", found[0])) for found in _WIDE.finditer(text)]
+    return sorted(wide + [_kana(found) for found in _NARROW_KANA.finditer(text)])
 
 
 def _kana(found: re.Match[str]) -> Edit:

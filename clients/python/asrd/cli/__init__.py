@@ -7,7 +7,7 @@ from types import FrameType
 
 _THEMES = (
     *("daemon", "transcribe", "jobs", "quarantine", "status", "findings", "events"),
-    *("operate", "keys", "top", "demo", "lab"),
+    *("models", "operate", "keys", "top", "demo", "lab"),
 )
 """In the order of the help."""
 

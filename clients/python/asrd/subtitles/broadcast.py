@@ -28,7 +28,8 @@ def broadcast_cues(segments: Sequence[Segment], layout: Layout) -> Iterator[Cue]
 def _blocks(segments: Sequence[Segment], layout: Layout) -> Iterator[Block]:
     labels = Labels(layout.speaker_labels)
     found = list(runs(atoms(segments), layout))
-    for run, following in zip(found, [*(run[0].start for run in found[1:]), None], strict=True):
+    for number, run in enumerate(found, start=1):
+        following = found[number][0].start if number < len(found) else None
         speaker = run[0].speaker
         # Asked twice: whether a run goes on with its own speaker is what the second label depends on.
         yield from cut(run, following, layout, labels.next(speaker), labels.next(speaker))

@@ -31,6 +31,11 @@ def speaker_of(spoken: Segment | Word) -> str | None:
     return speaker
 
 
+def bracketed(speaker: str) -> str:
+    """A speaker as the text of a cue names it: in one line, in brackets."""
+    return f"[{' '.join(speaker.split())}]"
+
+
 class Labels:
     """Gives what follows each other the label of its speaker, in the order it is asked."""
 
@@ -44,4 +49,4 @@ class Labels:
         self._before = speaker
         if speaker is None or self._wanted == "none" or (self._wanted == "changes" and not changed):
             return ""
-        return f"[{' '.join(speaker.split())}]: "
+        return f"{bracketed(speaker)}: "

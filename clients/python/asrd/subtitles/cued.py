@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from asrd.subtitles.cue import Cue
+from asrd.subtitles.cue import Cue, bracketed
+from asrd.subtitles.script import joined_by_space
 
 _ASS_HEADER = """\
 [Script Info]
@@ -38,8 +39,11 @@ def vtt(cues: Iterable[Cue]) -> str:
 
 
 def lrc(cues: Iterable[Cue]) -> str:
-    """Lyrics: a line for each cue, with its start only; minutes are not divided into hours."""
-    return "[by:asrd]\n" + "".join(f"[{_lrc_time(cue.start)}]{_one_line(cue.text)}\n" for cue in cues)
+    """Lyrics: a line for each cue, with its start only; minutes are not divided into hours.
+
+    Speakers have no brackets: players would take these for another time.
+    """
+    return "[by:asrd]\n" + "".join(f"[{_lrc_time(cue.start)}]{_sung(cue)}\n" for cue in cues)
 
 
 def ass(cues: Iterable[Cue]) -> str:
@@ -75,11 +79,17 @@ def _escaped(text: str) -> str:
 
 def _actor(cue: Cue) -> str:
     """The speaker for a field that ends at a comma."""
-    return _one_line((cue.speaker or "").replace(",", ";"))
+    return " ".join((cue.speaker or "").replace(",", ";").split())
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _sung(cue: Cue) -> str:
+    """The text in one line."""
+    first, *rest = [" ".join(line.split()) for line in cue.text.splitlines()] or [""]
+    text = first
+    for line in rest:
+        text += f" {line}" if text and line and joined_by_space(text, line) else line
+    label = bracketed(cue.speaker) if cue.speaker is not None else ""
+    return label[1:-1] + text.removeprefix(label) if label and text.startswith(f"{label}:") else text
 
 
 def _srt_time(ms: int) -> str:

@@ -49,7 +49,7 @@ def set_lines(block: Sequence[Atom], layout: Layout, label: str = "") -> str:
     count = min(len(fill.ends) + 1, layout.max_line_count or len(fill.ends) + 1)
     ends = _balanced(block, layout, label, count) if 1 < count <= _BALANCED else fill.ends[: count - 1]
     lines = [_line(block[begin:end]) for begin, end in pairwise([0, *ends, len(block)])]
-    return "\n".join([(label + lines[0]).rstrip(), *lines[1:]])
+    return "\n".join([(label + lines[0]).rstrip(" "), *lines[1:]])
 
 
 def _line(atoms: Sequence[Atom]) -> str:

