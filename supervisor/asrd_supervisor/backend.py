@@ -1,7 +1,6 @@
 """The private link to the workers: their messages become events, the core's actions become messages."""
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -16,6 +15,9 @@ from asrd_supervisor.sockets import Limits, Parcel, Router
 
 MAX_FRAME = 256 << 20
 """Bytes of a transcript. The transcript of a day of speech is some 10 MB."""
+
+MOST = 1e9
+"""Seconds, and things that are counted: no step takes or has more of anything."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -109,4 +111,5 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
 
 
 def _sane(numbers: msgspec.Struct) -> bool:
-    return all(math.isfinite(n) for n in msgspec.structs.astuple(numbers) if isinstance(n, int | float))
+    """A worker is not trusted with figures that nobody can compute with."""
+    return all(0 <= n <= MOST for n in msgspec.structs.astuple(numbers) if isinstance(n, int | float))

@@ -100,7 +100,7 @@ def _calibrated(daemon: Daemon) -> bool:
 
 
 @pytest.mark.model
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_row_42_a_busy_host_is_not_held_against_real_workers(speech: Path) -> None:
     with running(config=CONFIG.format(workers=2, more="")) as daemon:
         speaker = Speaker(daemon.ready(), speech, depth=4)

@@ -17,9 +17,9 @@ Mutants of the core that the laws have caught, and that a change of the laws sho
     figures   one job too many for a user; quotas that are never given back; a pace that never forgets
     the clip  an answer of a stale attempt is heard, or ends nothing; it is given while the pool is held, or after jobs,
               or never to the idle; asked once instead of often, or again and again; its deadline forgets how often
-    health    a budget off by one, or never used up; no cool-down; the young are found degraded, too; memory and nonsense
-              without a budget; a finding that the next generation inherits; a question that outlives whom it was put to;
-              no spare before a recycle; two leave at once; stopped workers are killed too soon, or never; fat ones never
+    health    a budget off by one, or never used up; no cool-down; the young are found degraded, too; a finding that the
+              next generation inherits; a question that outlives whom it was put to; nonsense is overheard; no spare
+              before a recycle; stopped workers are killed too soon, or never, and fat ones never
 """
 
 from collections.abc import Callable

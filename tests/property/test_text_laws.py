@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import opencc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +13,60 @@ from asrd_worker.text import Chain, TextOptions
 SAID = st.one_of(
     st.sampled_from(
         (
-            *("um", "Um", "uh,", "UM", "er.", "mm", "so", "I", "(uh)", "well,", "5", "Äh", "öh", '"um', "um-hum", "you"),
-            *("twenty", "five", "a", "hundred", "and", "first", "million", "nineteen", "eighty-four", "point", "2", "know"),
+            *(
+                "um",
+                "Um",
+                "uh,",
+                "UM",
+                "er.",
+                "mm",
+                "so",
+                "I",
+                "(uh)",
+                "well,",
+                "5",
+                "Äh",
+                "öh",
+                '"um',
+                "um-hum",
+                "you",
+            ),
+            *(
+                "twenty",
+                "five",
+                "a",
+                "hundred",
+                "and",
+                "first",
+                "million",
+                "nineteen",
+                "eighty-four",
+                "point",
+                "2",
+                "know",
+            ),
             *("嗯", "啊", "，", "。", "一", "百", "二十", "点", "分之", "万", "几", "软件", "内存", "头发", "月", "负"),
-            *("えーと", "あの", "ｶﾞ", "ﾞ", "Ａ", "！", "（", "）", "“", "’", ".", ",", "?", "...", ":", "　", "\t", "–", "-"),
+            *(
+                "えーと",
+                "あの",
+                "ｶﾞ",
+                "ﾞ",
+                "Ａ",
+                "！",
+                "（",
+                "）",
+                "“",
+                "’",
+                ".",
+                ",",
+                "?",
+                "...",
+                ":",
+                "　",
+                "\t",
+                "–",
+                "-",
+            ),
             *("as red", "As", "red", "ASR"),
         )
     ),
@@ -112,8 +163,6 @@ def test_segments_may_come_one_at_a_time(segment: Segment, post: str) -> None:
 
 @given(segments(), st.sampled_from(("s2t", "s2twp", "t2s", "s2hkp")))
 def test_chinese_variants_are_those_of_the_whole_text(segment: Segment, name: str) -> None:
-    opencc = pytest.importorskip("opencc")
-
     expected = opencc.OpenCC(name).convert(segment.text)
 
     assert chain(f"opencc:{name}").apply(segment).text == (expected if expected.strip() else segment.text)

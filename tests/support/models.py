@@ -9,7 +9,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,10 @@ class Hub:
         """A file that arrives with one bit altered."""
         self.cut: str | None = None
         """A file of which the connection brings a half."""
+        self.stall: str | None = None
+        """A file that does not come until ``go_on`` is set."""
+        self.stalled = threading.Event()
+        self.go_on = threading.Event()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.environ = {"HF_ENDPOINT": f"http://127.0.0.1:{self.server.server_port}", "HF_HUB_DISABLE_XET": "1"}
@@ -218,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, name: str, body: bool) -> None:
         data = self.hub.files[name]
         headers = {"ETag": f'"{tag(name, data)}"', "X-Repo-Commit": COMMIT}
+        if body and name == self.hub.stall:
+            self.hub.stalled.set()
+            self.hub.go_on.wait(60)
         if name == self.hub.alter:
             data = bytes([data[0] ^ 1]) + data[1:]
         self._send(200, data, headers, body, cut=name == self.hub.cut)
@@ -229,7 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
-            self.wfile.write(data[: len(data) // 2] if cut else data)
+            with suppress(ConnectionError):
+                self.wfile.write(data[: len(data) // 2] if cut else data)
         if cut:
             self.close_connection = True
 
@@ -243,6 +251,7 @@ def serving(files: Mapping[str, bytes] = FILES) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.go_on.set()
         hub.server.shutdown()
         thread.join()
         hub.server.server_close()

@@ -1,4 +1,4 @@
-"""The written formats: byte for byte openai-whisper's (golden files), and what must hold for any transcript at all."""
+"""Whisper's formats: byte for byte openai-whisper's (golden files), and what must hold for any transcript at all."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd.formats import FORMATS, Layout, UnknownFormat, render
+from asrd.subtitles import FORMATS, WHISPER_FORMATS, UnknownFormat, WhisperLayout, render
 from asrd_protocol.model import Segment, Transcript, Word
 
 DATA = Path(__file__).parents[1] / "data" / "formats"
@@ -38,11 +38,13 @@ def told(*segments: Segment) -> Transcript:
 # --- as openai-whisper writes them
 
 
-def test_every_case_has_every_format() -> None:
-    assert {path.name for path in (DATA / "golden").iterdir()} == {f"{case}.{fmt}" for case in CASES for fmt in FORMATS}
+def test_every_case_has_every_format_of_whisper() -> None:
+    assert {path.name for path in (DATA / "golden").iterdir()} == {
+        f"{case}.{fmt}" for case in CASES for fmt in WHISPER_FORMATS
+    }
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", WHISPER_FORMATS)
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str, fmt: str) -> None:
     expected = (DATA / "golden" / f"{case}.{fmt}").read_bytes()
@@ -53,12 +55,12 @@ def test_golden(case: str, fmt: str) -> None:
 @pytest.mark.parametrize("case", WORDY)
 def test_layouts(case: str, name: str) -> None:
     expected = json.loads((DATA / "layouts" / f"{case}.json").read_text(encoding="utf-8"))[name]
-    assert render(transcript_of(case), "srt", Layout(**LAYOUTS[name])).split("\n") == expected
+    assert render(transcript_of(case), "srt", WhisperLayout(**LAYOUTS[name])).split("\n") == expected
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_vtt_has_the_cues_of_srt(name: str) -> None:
-    transcript, layout = transcript_of("spaced_words"), Layout(**LAYOUTS[name])
+    transcript, layout = transcript_of("spaced_words"), WhisperLayout(**LAYOUTS[name])
     srt = re.sub(r"^\d+\n(?=\d\d:)", "", render(transcript, "srt", layout), flags=re.MULTILINE)
     vtt = re.sub(r"(?<![:\d])(\d\d:\d\d\.)", r"00:\1", render(transcript, "vtt", layout))
     assert vtt.replace(".", ",") == "WEBVTT\n\n" + srt.replace(".", ",")
@@ -78,29 +80,30 @@ def test_a_very_long_segment_is_broken_where_whisper_breaks_it() -> None:
 def test_one_segment_without_words_is_enough_for_one_cue_a_segment() -> None:
     plain = Segment(id=1, seek=0, start=1.0, end=2.0, text=" no --> words")
     transcript = told(spoken((0.2, 0.4, " two"), (0.4, 0.8, " words")), plain)
-    layout = Layout(max_line_width=5, max_line_count=1, highlight_words=True, max_words_per_line=1)
+    layout = WhisperLayout(max_line_width=5, max_line_count=1, highlight_words=True, max_words_per_line=1)
     texts = [cue.text for cue in cues_of(render(transcript, "srt", layout))]
     assert texts == ["two words", "no -> words"]
 
 
 def test_zero_is_no_limit() -> None:
     transcript = transcript_of("spaced_words")
-    zero = Layout(max_line_width=0, max_line_count=0, max_words_per_line=0)
+    zero = WhisperLayout(max_line_width=0, max_line_count=0, max_words_per_line=0)
     assert render(transcript, "srt", zero) == render(transcript, "srt")
 
 
 @pytest.mark.parametrize("name", ["max_line_width", "max_line_count", "max_words_per_line"])
 def test_a_negative_limit_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1"):
-        Layout(**{name: -1})
+        WhisperLayout(**{name: -1})
 
 
 def test_the_layout_has_whispers_defaults() -> None:
-    assert msgspec.structs.asdict(Layout()) == {
+    assert msgspec.structs.asdict(WhisperLayout()) == {
         "max_line_width": None,
         "max_line_count": None,
         "highlight_words": False,
         "max_words_per_line": None,
+        "speaker_labels": "all",
     }
 
 
@@ -128,7 +131,9 @@ def test_an_unknown_format_names_the_nearest(wrong: str, near: str) -> None:
 
 
 def test_a_format_near_to_none_names_all() -> None:
-    with pytest.raises(UnknownFormat, match=r"^unknown format 'docx' \(known: txt, srt, vtt, tsv, json\)$"):
+    with pytest.raises(
+        UnknownFormat, match=r"^unknown format 'docx' \(known: txt, srt, vtt, tsv, json, lrc, ass, rttm, aud\)$"
+    ):
         render(told(), "docx")
 
 
@@ -168,7 +173,7 @@ LETTERS = st.text(st.sampled_from("abcé日-.,😀"), min_size=1, max_size=9)
 TIDY_WORDS = st.one_of(LETTERS, LETTERS.map(" {}".format))
 LIMITS = st.one_of(st.none(), st.integers(0, 40))
 ANY_LAYOUT = st.builds(
-    Layout,
+    WhisperLayout,
     max_line_width=LIMITS,
     max_line_count=st.one_of(st.none(), st.integers(0, 4)),
     highlight_words=st.booleans(),
@@ -193,14 +198,14 @@ def transcripts(draw: st.DrawFn, words: st.SearchStrategy[str], timed: st.Search
 
 
 @given(transcripts(st.text(max_size=9), st.booleans()), st.sampled_from(FORMATS), ANY_LAYOUT)
-def test_nothing_cannot_be_written(transcript: Transcript, fmt: str, layout: Layout) -> None:
+def test_nothing_cannot_be_written(transcript: Transcript, fmt: str, layout: WhisperLayout) -> None:
     text = render(transcript, fmt, layout, extra={"job": "x"})
     ends = {"json": '"asrd": {"job": "x"}}', "srt": "\n\n", "vtt": "\n\n"}
-    assert text.endswith(ends.get(fmt, "\n")) or (not text and fmt in ("txt", "srt"))
+    assert text.endswith(ends.get(fmt, "\n")) or (not text and fmt in ("txt", "srt", "rttm", "aud"))
 
 
 @given(transcripts(TIDY_WORDS, st.just(True)), ANY_LAYOUT)
-def test_cues_are_numbered_and_in_order(transcript: Transcript, layout: Layout) -> None:
+def test_cues_are_numbered_and_in_order(transcript: Transcript, layout: WhisperLayout) -> None:
     cues = cues_of(render(transcript, "srt", layout))
     assert [cue.number for cue in cues] == list(range(1, len(cues) + 1))
     assert all(cue.start <= cue.end for cue in cues)
@@ -208,7 +213,7 @@ def test_cues_are_numbered_and_in_order(transcript: Transcript, layout: Layout) 
 
 
 @given(transcripts(TIDY_WORDS, st.just(True)), ANY_LAYOUT)
-def test_no_word_is_lost(transcript: Transcript, layout: Layout) -> None:
+def test_no_word_is_lost(transcript: Transcript, layout: WhisperLayout) -> None:
     words = [word.word.strip() for segment in transcript.segments for word in segment.words]
     cues = cues_of(render(transcript, "srt", layout))
     if layout.highlight_words:
@@ -219,7 +224,7 @@ def test_no_word_is_lost(transcript: Transcript, layout: Layout) -> None:
 
 
 @given(transcripts(TIDY_WORDS, st.just(True)), ANY_LAYOUT)
-def test_lines_and_cues_keep_to_their_limits(transcript: Transcript, layout: Layout) -> None:
+def test_lines_and_cues_keep_to_their_limits(transcript: Transcript, layout: WhisperLayout) -> None:
     words = {word.word.strip() for segment in transcript.segments for word in segment.words}
     for cue in cues_of(render(transcript, "srt", layout)):
         lines = re.sub("</?u>", "", cue.text).split("\n")

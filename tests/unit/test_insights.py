@@ -181,6 +181,8 @@ def test_what_is_urgent_does_not_wait_for_the_cooldown() -> None:
     insight = only(play, "memory")
     assert insight.said == "p/0.1 has 900.0 MiB of memory, more than 800.0 MiB."
     assert insight.advice == "It is being replaced."
+    slot.jobs_done = 1
+    assert only(play, "memory").advice == "It is being replaced."
 
 
 # --- leaks ------------------------------------------------------------------------------------------------------------
@@ -332,6 +334,7 @@ def test_workers_that_lose_their_cores() -> None:
     clinic.share = 1 / 1.8
     work_until(clinic, lambda: tell(clinic.play, topic="host"), 600)
     insight = only(clinic.play, "host")
+    assert "cpu_pressure" not in insight.numbers, "nobody has told"
     assert insight.numbers["cpu_share"] == pytest.approx(1 / 1.8, rel=0.05)
     assert insight.said.endswith(f"they got {insight.numbers['cpu_share']} cores, less than in their first jobs.")
 
@@ -427,6 +430,15 @@ def test_a_queue_that_grows_faster_than_it_drains() -> None:
     assert insight.numbers["waiting_s"] == pytest.approx(240.0, abs=20.0)
     assert insight.said.startswith("The queue of p grows faster than it drains, by 120 s of work a minute; ")
     assert insight.advice == "2 workers are not enough for what comes in now: it takes 4 of them."
+
+
+def test_a_part_of_a_worker_takes_a_whole_one() -> None:
+    play = growing(4)
+    for number in range(24):
+        play.core.pools["p"].tally.note_queue(5.0 * number, 2.0 * number)
+    insight = only(play, "queue")
+    assert insight.numbers["workers_needed"] == 2.4
+    assert insight.advice.endswith("it takes 3 of them.")
 
 
 def test_a_queue_that_holds_its_length_or_was_not_watched_for_long() -> None:
@@ -535,7 +547,7 @@ def test_audio_that_is_decoded_again_and_again() -> None:
     assert insight.numbers == {"attempts": 80, "windows": 60, "sampled": 0.4}
 
 
-@pytest.mark.parametrize("play", [decoded(19, 3, 4), decoded(20, 81, 100)], ids=["19 jobs", "19 %"])
+@pytest.mark.parametrize("play", [decoded(19, 3, 4), decoded(20, 161, 200)], ids=["19 jobs", "19.5 %"])
 def test_few_fallbacks_are_not_mentioned(play: Play) -> None:
     assert tell(play) == []
 

@@ -1,6 +1,5 @@
 """From a model's name to its directory: what is there is found without a network, what is not is named."""
 
-import os
 import shutil
 from pathlib import Path
 

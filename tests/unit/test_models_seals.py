@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asrd_worker.models.seals import Seals
-from support.models import sha256, settle, write_model
+from support.models import settle, sha256, write_model
 
 CONTENT = b"weights"
 

@@ -206,6 +206,23 @@ def test_memory_that_is_above_the_limit_goes_before_what_must_wait() -> None:
     assert play.core.pools["p"].staffing.recycles == {"rss": 1}
 
 
+def test_memory_above_the_limit_waits_for_nothing_but_the_budget() -> None:
+    guards = GuardPolicy(budget=1)
+    recycle = RecyclePolicy(max_jobs=0, max_age=Duration(0), max_rss=Size(GIB), guards=guards)
+    play = warm("p/0.1", workers=1, recycle=recycle)
+    for number in (1, 2):
+        play.submit(f"job-{number}")
+        name = f"p/0.{number}"
+        done = ev.StepFinished(seat(name), number, Timings(transcribe=1.0), Work(audio_s=3.0), "text", GIB + 1)
+        orders = play.tell(done)
+        assert (do.SendStop(seat(name)) in orders) == (number == 1)
+        if number == 1:
+            play.exit(name)
+            play.boot("p/0.2")
+    play.now = 600.1
+    assert play.tell(ev.HostSampled()) == [do.SendStop(seat("p/0.2"))]
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 

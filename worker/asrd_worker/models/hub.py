@@ -3,9 +3,12 @@
 import contextlib
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from asrd_worker.models.catalogue import Model
 from asrd_worker.models.check import READ, agrees, checked, snapshot
@@ -14,6 +17,9 @@ from asrd_worker.models.seals import Seals
 
 _METADATA = Path(".cache", "huggingface", "download")
 """Where the client notes commit and checksum of what it has downloaded into a directory."""
+
+_KNOCK_S = 10.0
+"""Seconds to wait for the hub's machine."""
 
 
 class Unreachable(Exception):
@@ -65,10 +71,29 @@ def pull(model: Model, revision: str | None, into: Path) -> str:
         _copy(found, into)
         return found.name
     try:
+        _knock()
         fetch(model.repository, wanted, offline=False, into=into)
     except Unreachable as error:
         return _last_resort(model, wanted, into, error)
     return _settle(into, wanted)
+
+
+def _knock() -> None:
+    """Whether the hub's machine can be reached at all: the client tries for 23 s. A proxy is left to the client.
+
+    Raises:
+        Unreachable: it cannot be.
+    """
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE or getproxies():
+        return
+    place = urlsplit(ENDPOINT)
+    try:
+        port = place.port or (80 if place.scheme == "http" else 443)
+        socket.create_connection((place.hostname or "", port), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise Unreachable("no connection") from error
 
 
 def _complete(model: Model) -> Path | None:
@@ -91,6 +116,8 @@ def _last_resort(model: Model, revision: str | None, into: Path, error: Unreacha
 
 def _reason(error: Unreachable) -> str:
     """What a user can do about it."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__}
     if "GatedRepoError" in names or "401" in str(cause):
@@ -101,7 +128,7 @@ def _reason(error: Unreachable) -> str:
         return "the repository has no such revision"
     if "HFValidationError" in names:
         return "that is no name of a repository"
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    if HF_HUB_OFFLINE:
         return "$HF_HUB_OFFLINE forbids it, and it is not in the hub's cache"
     return f"the hub cannot be reached, and it is not in its cache ({_first(cause)})"
 

@@ -85,7 +85,7 @@ def _reason(wheels: Sequence[Wheel], said: str) -> str:
         return f"there is no pip in {sys.executable}; install it there: `python -m ensurepip`, or `uv pip install pip`"
     if "DO NOT MATCH THE HASHES" in said:
         return f"refused: the index gives another file for {names} than the one whose sha256 is pinned"
-    if "No space left" in said or "Errno 28" in said:
+    if re.search(r"\[Errno (27|28|122)\]", said):
         return f"no room on the disk for {names}"
     if re.search("NewConnectionError|Name or service|connection broken|ConnectTimeout|ProxyError", said):
         return f"pip cannot reach its index for {names}; see `pip config list`"

@@ -45,12 +45,11 @@ LANGUAGES = tuple(_SOUNDS)
 _COMMA = ",;，、；–—"
 _STOP = ".!?…。！？"
 _BRACKETS = ("()", "[]", "（）")
-_COMMA_BEFORE = re.compile(rf"\s*[{_COMMA}]\s*$")
+_BLANKS = re.compile(r"\s+")
 _COMMA_AFTER = re.compile(rf"\s*[{_COMMA}]")
-_STOPS_AFTER = re.compile(rf"[{_STOP}{_COMMA}]*")
+_MARKS = re.compile(rf"[{_STOP}{_COMMA}]+")
 _QUIET = re.compile(rf"\s*([{_STOP}]|$)")
 _BEFORE_WORD, _AFTER_WORD = r"(?<![\w'’-])", r"(?![\w'’]|-\w)"
-_MEASURE = re.compile(r"\d\s*$")
 
 
 def check(more: Sequence[str]) -> None:
@@ -102,43 +101,52 @@ def _means_something(text: str, found: re.Match[str], wanted: frozenset[str]) ->
     said = found[0]
     if " ".join(said.split()).casefold() in wanted:
         return False
-    measure = said.casefold() == "mm" and _MEASURE.search(text[: found.start()])
-    return bool(measure) or (len(said) > 1 and said.isupper())
+    if said.casefold() == "mm" and text[: found.start()].rstrip()[-1:].isdigit():
+        return True
+    return len(said) > 1 and said.isupper()
 
 
 def _cut(text: str, found: re.Match[str]) -> list[Edit]:
     """What goes with a filler: the marks of a sentence that was nothing else, or the commas around it."""
-    before, after = text[: found.start()], text[found.end() :]
-    start, end = len(before.rstrip()), found.end()
-    if not before.strip() or before.rstrip()[-1] in _STOP:
-        end += _STOPS_AFTER.match(after).end()  # type: ignore[union-attr]  # it matches nothing, too
-        return _opening(text, found, start, end)
-    comma_before, comma_after = _COMMA_BEFORE.search(before), _COMMA_AFTER.match(after)
-    if comma_before and (comma_after or _QUIET.match(after)):
-        start = comma_before.start()
-    if comma_after:
-        end += comma_after.end()
-    if (before[-1:] + after[:1]) in _BRACKETS:
-        start, end = len(before[:-1].rstrip()), end + 1
-    return [_without(text, start, end, start == found.start())]
+    start, end = _blanks_before(text, found.start()), found.end()
+    before = text[start - 1] if start else ""
+    if before in _STOP:  # nothing is in it, too
+        return _opening(text, found, start, _span(_MARKS, text, end))
+    comma_end = _span(_COMMA_AFTER, text, end)
+    if before in _COMMA and (comma_end > end or _QUIET.match(text, end)):
+        start = _blanks_before(text, start - 1)
+    if text[found.start() - 1] + text[end : end + 1] in _BRACKETS:
+        return [_without(text, _blanks_before(text, found.start() - 1), end + 1, flush=False)]
+    return [_without(text, start, comma_end, flush=start == found.start())]
 
 
 def _opening(text: str, found: re.Match[str], start: int, end: int) -> list[Edit]:
     """At the start of a sentence the next word takes over the capital."""
-    cut = _without(text, start, end, not text[: found.start()])
-    edits, end = [cut], cut.end
-    rest = text[end:]
-    at = end + len(rest) - len(rest.lstrip())
+    cut = _without(text, start, end, flush=found.start() == 0)
+    at = _span(_BLANKS, text, cut.end)
     first = text[at : at + 1]
-    if found[0][:1].isupper() and first.islower() and len(first.upper()) == 1:
-        edits.append(Edit(at, at + 1, first.upper()))
-    return edits
+    if found[0][0].isupper() and first.islower() and len(first.upper()) == 1:
+        return [cut, Edit(at, at + 1, first.upper())]
+    return [cut]
 
 
-def _without(text: str, start: int, end: int, flush: bool) -> Edit:
+def _without(text: str, start: int, end: int, *, flush: bool) -> Edit:
     """Cut; ``flush`` when there was no space before, so that there is none after. What is left never runs together."""
     if flush:
-        end += len(text[end:]) - len(text[end:].lstrip())
-    around = text[:start][-1:] + text[end:][:1]
+        end = _span(_BLANKS, text, end)
+    around = text[:start][-1:] + text[end : end + 1]
     joins = len(around) == 2 and around.isalnum() and not unspaced(around)
     return Edit(start, end, " " if joins else "")
+
+
+def _blanks_before(text: str, at: int) -> int:
+    """Where the white space begins that ends here."""
+    while at and text[at - 1].isspace():
+        at -= 1
+    return at
+
+
+def _span(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where what is found here ends; here, if nothing is."""
+    found = pattern.match(text, at)
+    return found.end() if found else at

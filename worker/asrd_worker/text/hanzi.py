@@ -5,6 +5,7 @@ unless a measure follows, a bare unit (千万, 十分), two digits side by side 
 """
 
 import re
+from collections.abc import Sequence
 
 from asrd_worker.text.edits import Edit
 
@@ -22,6 +23,8 @@ _SPOKEN = (
 _NUMBER = re.compile(rf"(?P<of>[{_ALL}]+)分之(?P<share>{_SPOKEN})|(?P<number>{_SPOKEN})")
 _MEASURES = ("公里", "公斤", "厘米", "毫米", "分钟", "分鐘", "小时", "小時", "秒", "岁", "歲", "月", "号", "號")
 _CLOCK = re.compile(rf"[点點](?:[半钟鐘整]|[{_ALL}])")
+_LONGEST = 40
+"""Characters of a number with units. Nobody says more; a model in a loop does."""
 _VAGUE = frozenset("几幾")
 
 
@@ -81,23 +84,24 @@ def _whole(run: str) -> str:
     if all(char in _DIGITS for char in run):
         spelled = len(run) > 1 and ("两" in run or "兩" in run)
         return "" if spelled else "".join(str(_DIGITS[char]) for char in run)
-    value = _value(run)
+    value = _value(run) if len(run) <= _LONGEST else None
     return "" if value is None else str(value)
 
 
-def _value(run: str) -> int | None:
-    """The value of a number with units; None when it is none."""
-    for names, myriad in _MYRIADS:
-        at = max(run.rfind(name) for name in names)
-        if at < 0:
-            continue
-        high, rest = _value(run[:at]), run[at + 1 :]
-        low = _value(rest) if rest else 0
-        if not high or low is None or low >= myriad:
-            return None
-        colloquial = len(rest) == 1 and rest in _DIGITS  # 一万二 is 12000
-        return high * myriad + low * (myriad // 10 if colloquial else 1)
-    return _section(run)
+def _value(run: str, myriads: Sequence[tuple[str, int]] = _MYRIADS) -> int | None:
+    """The value of a number with units, the largest of them first; None when it is none."""
+    if not myriads:
+        return _section(run)
+    (names, myriad), *smaller = myriads
+    at = next((index for index, char in enumerate(run) if char in names), -1)
+    if at < 0:
+        return _value(run, smaller)
+    rest = run[at + 1 :]
+    high, low = _value(run[:at], smaller), _value(rest, smaller) if rest else 0
+    if not high or low is None:
+        return None
+    colloquial = len(rest) == 1 and rest in _DIGITS  # 一万二 is 12000
+    return high * myriad + low * (myriad // 10 if colloquial else 1)
 
 
 def _section(run: str) -> int | None:
@@ -108,7 +112,7 @@ def _section(run: str) -> int | None:
             if unit >= last or (digit is None and unit != 10):
                 return None
             total, digit, last, zero = total + (1 if digit is None else digit) * unit, None, unit, False
-        elif digit is not None or (zero and _DIGITS[char] == 0):
+        elif digit is not None or char not in _DIGITS or (zero and _DIGITS[char] == 0):
             return None
         elif _DIGITS[char] == 0:
             zero = True

@@ -12,8 +12,9 @@ from asrd_worker.engines.base import EngineFault
 TERMS_MAX = 1_000
 FILLERS_MAX = 200
 STEPS_MAX = 16
+PHRASE_MAX = 100
 
-Phrase = Annotated[str, Meta(max_length=100)]
+Phrase = Annotated[str, Meta(max_length=PHRASE_MAX)]
 
 
 class TextOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +22,7 @@ class TextOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     post: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=STEPS_MAX)] = []
     """Steps, such as ``["opencc:s2t", "punctuation", "fillers:de", "terms"]``."""
-    terms: dict[Phrase, Phrase] = {}
+    terms: dict[str, Phrase] = {}
     """For the step ``terms``: what is heard, and how it is written."""
     fillers: list[Phrase] = []
     """For the step ``fillers``: words to be removed besides those of the language."""

@@ -5,11 +5,11 @@ be any white space, and where it begins or ends with a letter it is no part of a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from asrd_worker.text.edits import Edit, Step
 from asrd_worker.text.letters import unspaced
-from asrd_worker.text.options import TERMS_MAX, bad_option
+from asrd_worker.text.options import PHRASE_MAX, TERMS_MAX, bad_option
 
 
 def terms(written: Mapping[str, str]) -> Step:
@@ -19,15 +19,22 @@ def terms(written: Mapping[str, str]) -> Step:
         EngineFault: there are none or too many, or one of them is empty or cannot be shown.
     """
     _check(written)
-    heard = sorted(written, key=lambda term: (-len(" ".join(term.split())), term.islower()))
-    pattern = re.compile("|".join(f"({_pattern(term)})" for term in heard))
-    new = [written[term].strip() for term in heard]
+    heard = sorted(written, key=lambda term: (-len(" ".join(term.split())), term == term.lower()))
+    folded = [(" ".join(term.casefold().split()), term) for term in heard]
 
     def write(text: str) -> list[Edit]:
-        edits = (Edit(found.start(), found.end(), new[(found.lastindex or 1) - 1]) for found in pattern.finditer(text))
-        return [edit for edit in edits if text[edit.start : edit.end] != edit.new]
+        whole = " ".join(text.casefold().split())
+        present = [term for key, term in folded if key in whole]
+        return _edits(text, [(term, written[term].strip()) for term in present]) if present else []
 
     return write
+
+
+def _edits(text: str, present: Sequence[tuple[str, str]]) -> list[Edit]:
+    """The edits by the terms that may be in the text: a pattern of all terms would take a thousand times as long."""
+    pattern = re.compile("|".join(f"({_pattern(term)})" for term, _ in present))
+    found = ((match, present[(match.lastindex or 1) - 1][1]) for match in pattern.finditer(text))
+    return [Edit(match.start(), match.end(), new) for match, new in found if match[0] != new]
 
 
 def _check(written: Mapping[str, str]) -> None:
@@ -39,6 +46,8 @@ def _check(written: Mapping[str, str]) -> None:
         if not term.strip() or not new.strip():
             said = "the step 'fillers' with the option fillers removes words"
             raise bad_option("terms", f"{term!r}: {new!r}: neither side may be empty; {said}")
+        if len(term) > PHRASE_MAX:
+            raise bad_option("terms", f"{term!r}: a term may have {PHRASE_MAX} characters")
         if not (" ".join(term.split()) + new).isprintable():
             raise bad_option("terms", f"{term!r}: {new!r}: a character that cannot be shown")
 

@@ -1,7 +1,7 @@
 """Chinese variants by OpenCC: simplified, traditional, Taiwan, Hong Kong, new Japanese forms.
 
 OpenCC converts by phrases, so a whole text is converted at once and then laid beside the old one. Where both have one
-length they go character by character; elsewhere the text is cut wherever both sides of the cut convert on their own.
+length they go character by character; elsewhere the text is cut where both sides of the cut convert on their own.
 """
 
 import importlib
@@ -65,17 +65,14 @@ def _differences(text: str, convert: Convert) -> list[Edit]:
 
 
 def _of_run(run: str, at: int, convert: Convert) -> list[Edit]:
+    """Halves that convert on their own are taken apart, until there is one character beside one, or a phrase."""
     new = convert(run)
     if new == run:
         return []
     if len(new) == len(run):
         return [Edit(at + i, at + i + 1, b) for i, (a, b) in enumerate(zip(run, new, strict=True)) if a != b]
-    edits, begin, made = [], 0, 0
-    for cut in [*range(1, len(run)), len(run)]:
-        head = convert(run[:cut])
-        if len(head) < made or head + convert(run[cut:]) != new:
-            continue
-        if run[begin:cut] != head[made:]:
-            edits.append(Edit(at + begin, at + cut, head[made:]))
-        begin, made = cut, len(head)
-    return edits
+    middle = len(run) // 2
+    for cut in sorted(range(1, len(run)), key=lambda cut: abs(cut - middle)):
+        if convert(run[:cut]) + convert(run[cut:]) == new:
+            return _of_run(run[:cut], at, convert) + _of_run(run[cut:], at + cut, convert)
+    return [Edit(at, at + len(run), new)]

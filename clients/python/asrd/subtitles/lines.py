@@ -14,6 +14,8 @@ _BALANCED = 4
 _TOO_WIDE = 1000.0
 """What a column over the width costs: any other line end is better."""
 
+_LABEL_ALONE = 1.0
+
 
 class Fill:
     """Atoms set in as few lines as they need, one after the other."""
@@ -58,30 +60,29 @@ def _line(atoms: Sequence[Atom]) -> str:
 
 def _balanced(block: Sequence[Atom], layout: Layout, label: str, count: int) -> list[int]:
     """Where ``count`` lines end, but for the last one, so that they look best."""
-    cost = _cost_of_lines(block, layout, label)
+    cost = _cost_of_lines(block, layout)
 
     @cache
     def best(end: int, lines: int) -> tuple[float, tuple[int, ...]]:
         """The least cost of the first atoms in so many lines, and where these end."""
         if lines == 1:
-            return cost(0, end), ()
+            return cost(0, end, columns(label)), ()
         first = lines - 2 if label else lines - 1  # a label may have the first line for itself
         options = ((best(at, lines - 1), at) for at in range(first, end))
-        return min((before + cost(at, end), (*ends, at)) for (before, ends), at in options)
+        return min((before + cost(at, end, 0), (*ends, at)) for (before, ends), at in options)
 
     return list(best(len(block), count)[1])
 
 
-def _cost_of_lines(block: Sequence[Atom], layout: Layout, label: str) -> Callable[[int, int], float]:
-    """What a line from one atom to before another one costs."""
+def _cost_of_lines(block: Sequence[Atom], layout: Layout) -> Callable[[int, int, int], float]:
+    """What a line from one atom to before another one costs, behind so many columns of a label."""
     borders = list(accumulate((atom.spaced + atom.width for atom in block), initial=0))
     limit = layout.max_line_width or borders[-1]
-    ahead = columns(label)
 
-    def cost(begin: int, end: int) -> float:
+    def cost(begin: int, end: int, ahead: int) -> float:
         if begin == end:
-            return 1.0
-        width = borders[end] - borders[begin] - block[begin].spaced + (0 if begin else ahead)
+            return _LABEL_ALONE
+        width = ahead + borders[end] - borders[begin] - block[begin].spaced
         rough = 0.0 if end == len(block) else _roughness(block[end - 1])
         return (width / limit) ** 2 + _TOO_WIDE * max(0, width - limit) + rough
 

@@ -80,10 +80,8 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _may_break(left: str, right: str) -> bool:
-    """Whether a line may end between two characters that are no spaces."""
-    if left == "\u200b":
-        return True
-    if not (_WITHOUT_SPACES.match(left) or _WITHOUT_SPACES.match(right)):
+    """Whether a line may end between two characters that are no spaces, but perhaps one that has no width."""
+    if left != "\u200b" and not (_WITHOUT_SPACES.match(left) or _WITHOUT_SPACES.match(right)):
         return False
     return not (_cannot_end(left) or _cannot_start(right))
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 from asrd_protocol.model import Work
-from asrd_supervisor.core.health.cost import Costs, Profile
+from asrd_supervisor.core.health.cost import SHORTEST_S, Costs, Profile
 from asrd_supervisor.core.health.cusum import Cusum, Mood
 from asrd_supervisor.core.policy import DriftPolicy
 
@@ -76,7 +76,7 @@ class Track:
     def ratio(self, kind: Kind, work: Work, wall: float, fitted: Costs | None) -> float | None:
         """Of one job; None as long as nobody knows what it should take."""
         costs = self.costs.get(kind) or fitted
-        if costs is None or wall <= 0:
+        if costs is None or wall < SHORTEST_S:
             return None
         self.costs[kind] = costs
         return math.log(wall / costs.predict(work))
