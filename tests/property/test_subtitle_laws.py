@@ -191,7 +191,7 @@ def test_a_long_pause_ends_a_cue(segments: list[Segment], layout: Layout) -> Non
     said = [word for segment in segments for word in segment.words or ()]
     shown = [set(cue.text.split()) for cue in cues(segments, layout)]
     for one, two in pairwise(said):
-        if 0 < layout.pause and round((two.start - one.end) * 1000) > round(layout.pause * 1000):
+        if layout.pause > 0 and round((two.start - one.end) * 1000) > round(layout.pause * 1000):
             assert not any({one.word.strip(), two.word.strip()} <= words for words in shown)
 
 

@@ -24,7 +24,7 @@ def done(text: str, *post: str, language: str = "", **more: object) -> str:
         ("en", ' "Um I know," she said (uh).', ' "I know," she said.'),
         ("en", "Um, you and uh, me", "You and me"),
         ("en", " we um um, erm, go", " we go"),
-        ("en", " – uh – no", " – no"),
+        ("en", " so – uh – no", " so no"),
         ("en", " I,uh,know", " I know"),
         ("de", " Ähm, ich gehe um acht, öh, nach Hause, äh.", " Ich gehe um acht nach Hause."),
         ("de", " Er sagt hm nichts", " Er sagt nichts"),
@@ -100,7 +100,7 @@ def test_english_numbers_become_digits(said: str, written: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        " I have one or two of them, two or three, one by one",
+        " I have one or two of them. Two or three go one by one",
         " no one knows, a second, the third man",
         " thousands of people, hundreds, a couple hundred, half a million",
         " 2 million, 42",

@@ -1,11 +1,13 @@
 """Write ``golden/`` and ``layouts/`` anew with openai-whisper's writers: ``regenerate.py path/to/whisper/utils.py``.
 
 That one file of openai-whisper needs nothing but the standard library, so neither the package nor torch is installed.
+``regenerate.py own`` writes ``own/`` anew with asrd's.
 """
 
 import importlib.util
 import io
 import json
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -58,4 +60,7 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "own":
+        runpy.run_path(str(HERE.parents[1] / "unit" / "test_subtitles_golden.py"), run_name="__main__")
+    else:
+        main(sys.argv[1])

@@ -5,7 +5,8 @@ A lone number below ten stays a word, as books have it.
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from asrd_worker.text.edits import Edit, Step
@@ -18,6 +19,8 @@ _LEAST = 10.0
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|\s+|.", re.DOTALL)
 _MULTIPLIERS = frozenset(("hundred", "thousand", "million", "billion", "trillion"))
 _PLURALS = frozenset(f"{word}s" for word in _MULTIPLIERS)
+_NEAR = re.compile(r",?\s+|-")
+_DIGITS_AND_POINT = "0123456789.,"
 _CENTURIES = range(16, 21)
 
 
@@ -71,19 +74,28 @@ def numbers(language: str) -> Step:
         find: Find = importlib.import_module("text_to_num").find_numbers
     except ImportError:
         raise missing("numbers", "text2num") from None
-    return lambda text: _edits(_TOKEN.findall(text), find, language)
+    return lambda text: _edits(text, find, language)
 
 
-def _edits(tokens: list[str], find: Find, language: str) -> list[Edit]:
+def _edits(text: str, find: Find, language: str) -> list[Edit]:
+    tokens = _TOKEN.findall(text)
     found = [_Number(one.start, one.end, one.text) for one in find([_Spoken(t) for t in tokens], language, _LEAST)]
     if language == "en":
         found = _years(tokens, [number for one in found if (number := _in_english(tokens, one))])
-    starts = [0]
-    for token in tokens:
-        starts.append(starts[-1] + len(token))
-    clear = (one for one in found if not _after_digits(tokens, one.start))
-    edits = [Edit(starts[one.start], starts[one.end], one.digits) for one in clear]
-    return [edit for edit in edits if "".join(tokens)[edit.start : edit.end] != edit.new]
+    at = [0, *accumulate(len(token) for token in tokens)]
+    clear = (one for one in _counted(tokens, found) if not _after_digits(tokens, one.start))
+    edits = (Edit(at[one.start], at[one.end], one.digits) for one in clear)
+    return [edit for edit in edits if text[edit.start : edit.end] != edit.new]
+
+
+def _counted(tokens: Sequence[str], found: Sequence[_Number]) -> Iterator[_Number]:
+    """All but lone small numbers: one, two, three is counting; one or two is not."""
+    for index, number in enumerate(found):
+        beside = [(found[index - 1].end, number.start)] if index else []
+        beside += [(number.end, other.start) for other in found[index + 1 : index + 2]]
+        small = number.digits[:1].isdigit() and not any(char in _DIGITS_AND_POINT for char in number.digits[1:])
+        if not small or any(_NEAR.fullmatch("".join(tokens[end:start])) for end, start in beside):
+            yield number
 
 
 def _after_digits(tokens: Sequence[str], start: int) -> bool:

@@ -9,7 +9,7 @@ from asrd.subtitles.atoms import Atom
 from asrd.subtitles.cue import milliseconds
 from asrd.subtitles.layout import Layout
 from asrd.subtitles.lines import Fill
-from asrd.subtitles.script import ends_clause, ends_sentence
+from asrd.subtitles.script import ends_clause, ends_sentence, may_end_phrase
 
 _MOST = 200
 """Atoms in a cue for which there is no other limit; it keeps the search short."""
@@ -18,7 +18,8 @@ _PER_CUE = 1.0
 _FULL = 1.0
 _PAUSE_INSIDE = 2.0
 _TOO_SHORT = 6.0
-_NOT_AT_CLAUSE = 4.0
+_IN_PHRASE = 5.0
+_IN_CLAUSE = 4.0
 _AT_SEGMENT = 2.5
 _AT_CLAUSE = 1.5
 
@@ -93,7 +94,9 @@ class _Costs:
         pause = milliseconds(layout.pause)
         silences = [min((b.start - a.end) / pause, 1.0) if pause else 0.0 for a, b in pairwise(run)]
         self._silences = list(accumulate(silences, initial=0.0))
-        self._borders = [_roughness(atom) * (1 - silence) for atom, silence in zip(run, silences, strict=False)]
+        self._borders = [
+            _roughness(*pair) * (1 - silence) for pair, silence in zip(pairwise(run), silences, strict=True)
+        ]
         self._borders.append(0.0)
 
     def of(self, begin: int, end: int) -> float:
@@ -105,10 +108,12 @@ class _Costs:
         return cost + _TOO_SHORT * lacking / self._shortest if lacking > 0 else cost
 
 
-def _roughness(last: Atom) -> float:
-    """What it costs when a cue ends with this atom, and no pause is behind it."""
+def _roughness(last: Atom, following: Atom) -> float:
+    """What it costs when a cue ends between these two, and no pause is there."""
     if ends_sentence(last.text):
         return 0.0
     if ends_clause(last.text):
         return _AT_CLAUSE
-    return _AT_SEGMENT if last.closes_segment else _NOT_AT_CLAUSE
+    if last.closes_segment:
+        return _AT_SEGMENT
+    return _IN_CLAUSE if may_end_phrase(last.text, following.text) else _IN_PHRASE

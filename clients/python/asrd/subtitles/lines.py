@@ -6,13 +6,16 @@ from itertools import accumulate, pairwise
 
 from asrd.subtitles.atoms import Atom
 from asrd.subtitles.layout import Layout
-from asrd.subtitles.script import columns, ends_clause, ends_sentence
+from asrd.subtitles.script import columns, ends_clause, ends_sentence, may_end_phrase
 
 _BALANCED = 4
 """The most lines that are balanced; more are filled one after the other, which is quick for any number."""
 
 _TOO_WIDE = 1000.0
 """What a column over the width costs: any other line end is better."""
+
+_ABOVE = 1.1
+"""How much more a wide line costs that is not the last: a shorter upper line hides less of the picture."""
 
 _LABEL_ALONE = 1.0
 
@@ -83,14 +86,16 @@ def _cost_of_lines(block: Sequence[Atom], layout: Layout) -> Callable[[int, int,
         if begin == end:
             return _LABEL_ALONE
         width = ahead + borders[end] - borders[begin] - block[begin].spaced
-        rough = 0.0 if end == len(block) else _roughness(block[end - 1])
-        return (width / limit) ** 2 + _TOO_WIDE * max(0, width - limit) + rough
+        cost = (width / limit) ** 2 + _TOO_WIDE * max(0, width - limit)
+        return cost if end == len(block) else cost * _ABOVE + _roughness(block[end - 1], block[end])
 
     return cost
 
 
-def _roughness(last: Atom) -> float:
-    """What it costs the reader when a line ends with this atom."""
+def _roughness(last: Atom, following: Atom) -> float:
+    """What it costs the reader when a line ends between these two."""
     if ends_sentence(last.text):
         return 0.0
-    return 0.1 if ends_clause(last.text) else 0.25
+    if ends_clause(last.text):
+        return 0.1
+    return 0.3 if may_end_phrase(last.text, following.text) else 0.6

@@ -12,6 +12,9 @@ _WITHOUT_SPACES = re.compile(
 )
 """Han, kana, bopomofo and the punctuation among them: a line may end after any of these. Korean has spaces."""
 
+_HIRAGANA = re.compile(r"[\u3041-\u309f]")
+_KATAKANA = re.compile(r"[\u30a1-\u30ff]")
+
 _NEVER_FIRST = frozenset(
     "!%,.:;?\u2025\u2026\u203a~、。々・ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶゝゞヽヾ〜！％，．：；？～·"
 )
@@ -65,6 +68,14 @@ def ends_sentence(text: str) -> bool:
 def ends_clause(text: str) -> bool:
     """Whether there is a comma or the like at the end."""
     return bool(_CLAUSE_END.search(text[-_TAIL:]))
+
+
+def may_end_phrase(left: str, right: str) -> bool:
+    """Whether two parts of a text are not of one word, as far as their letters tell.
+
+    A Japanese phrase seldom begins with hiragana. Chinese letters tell nothing: all their borders are alike.
+    """
+    return not (_HIRAGANA.match(right[:1]) or (_KATAKANA.match(left[-1:]) and _KATAKANA.match(right[:1])))
 
 
 def _parts(text: str) -> Iterator[tuple[bool, str]]:
