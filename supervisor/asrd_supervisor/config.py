@@ -205,12 +205,19 @@ def decode(data: dict[str, Any]) -> Config:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
             raise ConfigError(f"pools.{name}: a pool's name has 1 to 32 letters, digits, '-' or '_'")
         _check_handed_over(pool, f"pools.{name}")
+        _check_limits(pool.recycle, f"pools.{name}.recycle")
     config: Config = _convert({**data, "pools": {}}, Config, "")
     config = msgspec.structs.replace(config, pools=pools or Config().pools)
     if config.default_pool and config.default_pool not in config.pools:
         hint = did_you_mean(config.default_pool, config.pools)
         raise ConfigError(f"default_pool: there is no pool {config.default_pool!r}{hint}")
     return config
+
+
+def _check_limits(policy: RecyclePolicy, path: str) -> None:
+    """A worker cannot be replaced for its memory after it was killed for it."""
+    if 0 < policy.kill_rss < policy.max_rss:
+        raise ConfigError(f"{path}.kill_rss: expected at least max_rss ({policy.max_rss}), got {policy.kill_rss}")
 
 
 def _check_handed_over(pool: PoolConfig, path: str) -> None:

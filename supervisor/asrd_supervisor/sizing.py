@@ -12,6 +12,7 @@ from asrd_supervisor.core.policy import Duration, PoolPolicy, RecyclePolicy, Siz
 from asrd_supervisor.core.supervisor import Policy
 from asrd_supervisor.environment import worker_environment
 from asrd_supervisor.probes.devices import device_name
+from asrd_supervisor.probes.proc import memory_bytes
 
 _MODEL_MB = {"tiny": 75, "base": 145, "small": 485, "medium": 1530, "large": 3090, "turbo": 1620, "distil": 1510}
 """Weights of the named models on disk. Only the order of magnitude matters here."""
@@ -24,9 +25,6 @@ _MEMORY_SHARE = 0.6
 
 _WORKERS_SHARE = 0.6
 """Of the memory of the host: a worker that has its part of it is replaced after its job."""
-
-_LAST_SHARE = 0.95
-"""A worker that has its part of this is killed before the kernel chooses whom to kill."""
 
 
 def cores() -> int:
@@ -108,14 +106,9 @@ def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
 def _resolve_recycling(
     policy: RecyclePolicy, order: Literal["start-first", "stop-first"], workers: int
 ) -> RecyclePolicy:
-    """Each worker may have its share of what the host has."""
-    share = psutil.virtual_memory().total // workers
-    return msgspec.structs.replace(
-        policy,
-        order=order,
-        max_rss=policy.max_rss or Size(share * _WORKERS_SHARE),
-        kill_rss=policy.kill_rss or Size(share * _LAST_SHARE),
-    )
+    """Each worker may have its share of the memory."""
+    max_rss = policy.max_rss or Size(memory_bytes() * _WORKERS_SHARE // workers)
+    return msgspec.structs.replace(policy, order=order, max_rss=max_rss)
 
 
 def _compute_type(wanted: str, device: str) -> str:

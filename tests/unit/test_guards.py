@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from asrd_supervisor.core.health.guards import Guards
 from asrd_supervisor.core.policy import Duration, GuardPolicy, PositiveDuration
 
-OLD = {"jobs_done": 100, "age": 1000.0}
+OLD = {"jobs_done": 100, "age": 1000.0, "slow": True}
 
 
 def guards(workers: int = 3, **more: object) -> Guards:
@@ -19,7 +19,7 @@ def guards(workers: int = 3, **more: object) -> Guards:
     [(9, 1000.0, "young"), (10, 59.9, "young"), (10, 60.0, ""), (0, 0.0, "young")],
 )
 def test_a_worker_must_have_shown_something(jobs_done: int, age: float, objection: str) -> None:
-    assert guards().objection(0.0, jobs_done, age) == objection
+    assert guards().objection(0.0, jobs_done, age, slow=True) == objection
 
 
 def test_the_next_one_waits() -> None:
@@ -89,3 +89,15 @@ def test_the_budget_is_kept_whatever_comes(
         one.note(now)
         done.append(now)
         assert sum(now - at <= window for at in done) <= (budget or workers)
+
+
+def test_what_does_not_help_the_slow_does_not_hold_back_the_leaking() -> None:
+    one = guards(cooldown=Duration(30), budget=1000)
+    for _ in range(40):
+        one.note(0.0)
+        one.learn(effective=False)
+    old = {"jobs_done": 100, "age": 1000.0}
+    assert one.objection(29.0, **old, slow=False) == "cooldown"
+    assert one.objection(31.0, **old, slow=False) == ""
+    assert one.objection(3599.0, **old, slow=True) == "cooldown"
+    assert one.objection(3601.0, **old, slow=True) == "", "an hour at most"

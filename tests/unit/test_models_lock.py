@@ -96,18 +96,32 @@ def test_what_was_verified_before_is_verified_again_when_it_changes(model: Path)
 @pytest.mark.parametrize(
     "change",
     [
-        lambda lock: lock.replace('"version": 1', '"version": 2'),
         lambda lock: lock[:-20],
-        lambda lock: lock.replace('"model.bin"', '"../model.bin"'),
-        lambda lock: lock.replace('"model.bin"', '"/etc/passwd"'),
         lambda lock: lock.replace('"licence"', '"unheard_of"'),
+        lambda lock: lock.replace('"model.bin"', "5"),
         lambda lock: "",
     ],
 )
-def test_a_lock_that_makes_no_sense_locks(model: Path, change: Callable[[str], str]) -> None:
+def test_a_lock_that_cannot_be_read_locks(model: Path, change: Callable[[str], str]) -> None:
     (model / LOCK).write_text(change((model / LOCK).read_text()))
 
-    assert LOCK in complaint(model)
+    assert complaint(model).startswith(f"{model / LOCK} is damaged (")
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        ('"version": 1', '"version": 2'),
+        ('"model.bin"', '"../model.bin"'),
+        ('"model.bin"', '"/etc/passwd"'),
+        ('"model.bin"', '""'),
+        ('"model.bin"', '"a\\u0000b"'),
+    ],
+)
+def test_a_lock_of_another_version_or_of_files_elsewhere_locks(model: Path, found: str, put: str) -> None:
+    (model / LOCK).write_text((model / LOCK).read_text().replace(found, put))
+
+    assert complaint(model) == f"{model / LOCK} is none that this version understands"
 
 
 def test_without_a_lock_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -61,10 +61,21 @@ def test_a_clip_that_hangs_costs_the_worker_its_life_and_no_job_its_turn() -> No
 
 def test_a_slow_model_gets_the_time_for_its_clip() -> None:
     play = Play(pool(workers=1, canary=OFTEN))
+    play.now = 40.0
     play.tell(ev.WorkerGreeted(seat("p/0.1"), 1), ev.WorkerWarmed(seat("p/0.1"), 1.0, 1.0, 25.0, TEXT))
     play.submit("a")
     play.finish("p/0.1")
     assert play.left(0) == 250.0
+
+
+@pytest.mark.parametrize(("age", "left"), [(40.0, 300.0), (7.0, 70.0), (1.0, 60.0)])
+def test_what_a_worker_says_of_its_first_clip_buys_no_more_time_than_its_start_took(age: float, left: float) -> None:
+    play = Play(pool(workers=1, canary=OFTEN))
+    play.now = age
+    play.tell(ev.WorkerGreeted(seat("p/0.1"), 1), ev.WorkerWarmed(seat("p/0.1"), 1.0, 1.0, 1e9, TEXT))
+    play.submit("a")
+    play.finish("p/0.1")
+    assert play.left(0) == left
 
 
 def test_an_answer_to_another_question_is_a_breach() -> None:
@@ -169,9 +180,26 @@ def test_a_worker_above_kill_rss_is_killed_whatever_it_does() -> None:
     assert play.tell(sampled("p/1.1", rss=9 * GIB)) == []  # nobody sits there
 
 
-def test_a_fat_worker_that_is_booting_is_killed_too() -> None:
+def test_a_fat_worker_that_is_booting_may_need_that() -> None:
     play = Play(pool(workers=1, recycle=KILLED))
-    assert play.tell(sampled("p/0.1", rss=3 * GIB)) == [do.Kill(seat("p/0.1"), dump=False)]
+    assert play.tell(sampled("p/0.1", rss=3 * GIB)) == []
+
+
+def test_when_the_host_has_nothing_left_the_largest_worker_goes() -> None:
+    play = warm("p/0.1", "p/1.1", workers=2, recycle=RecyclePolicy(max_jobs=0, max_age=Duration(0)))
+    sizes = tuple(ev.WorkerSample(seat(name), rss) for name, rss in (("p/0.1", GIB), ("p/1.1", 2 * GIB)))
+    assert play.tell(ev.HostSampled(memory_left=0.06, workers=sizes)) == []
+    assert play.tell(ev.HostSampled(memory_left=None, workers=sizes)) == []
+    assert play.tell(ev.HostSampled(memory_left=0.04, workers=sizes)) == [do.Kill(seat("p/1.1"), dump=False)]
+
+
+def test_a_limit_below_what_a_fresh_worker_needs_replaces_nobody() -> None:
+    recycle = RecyclePolicy(max_jobs=0, max_age=Duration(0), max_rss=Size(GIB), guards=GuardPolicy(min_age=Duration(0)))
+    play = Play(pool(workers=1, recycle=recycle))
+    play.tell(ev.WorkerGreeted(seat("p/0.1"), 1), ev.WorkerWarmed(seat("p/0.1"), 1.0, 1.0, 0.3, TEXT, 2 * GIB))
+    memory = play.core.pools["p"].slots[0].vitals.memory
+    memory.note(3 * GIB, 1.0)
+    assert memory.misfit and memory.verdict is None
 
 
 def test_a_sample_of_a_former_generation_kills_nobody() -> None:

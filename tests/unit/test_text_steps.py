@@ -89,7 +89,7 @@ def test_a_job_may_have_words_of_its_own_in_any_language() -> None:
         (" a hundred, and a thousand", " 100, and 1000"),
         (" seven hundred twenty one million", " 721000000"),
         (" twenty, five", " 20, 5"),
-        (" twelve eleven", " 12 11"),
+        (" twelve eleven, sixteen,twenty", " 12 11, 16,20"),
         (" one two three", " 1 2 3"),
     ],
 )
@@ -103,6 +103,7 @@ def test_english_numbers_become_digits(said: str, written: str) -> None:
         " I have one or two of them. Two or three go one by one",
         " no one knows, a second, the third man",
         " thousands of people, hundreds, a couple hundred, half a million",
+        " three of the two and two",
         " 2 million, 42",
     ],
 )
@@ -114,6 +115,7 @@ def test_english_words_that_are_no_clear_number_stay(said: str) -> None:
     ("language", "said", "written"),
     [
         ("de", " einundzwanzig Leute und ein Hund", " 21 Leute und ein Hund"),
+        ("de", " 2 tausend Leute", " 2 tausend Leute"),
         ("fr", " quatre-vingt-dix-neuf francs", " 99 francs"),
         ("es", " treinta y dos", " 32"),
         ("it", " ventuno", " 21"),
@@ -261,8 +263,8 @@ def test_a_term_with_a_capital_is_found_as_it_is_given() -> None:
 
 def test_a_term_is_no_part_of_a_word_but_stands_in_unspaced_text() -> None:
     assert (
-        done(" reds red's infrared_ c++ C++", "terms", terms={"red": "R", "c++": "cpp"})
-        == " reds R's infrared_ cpp cpp"
+        done(" reds red's infrared red_ c++ C++", "terms", terms={"red": "R", "c++": "cpp"})
+        == " reds R's infrared red_ cpp cpp"
     )
     assert done("我爱内存条", "terms", terms={"内存": "RAM"}) == "我爱RAM条"
 

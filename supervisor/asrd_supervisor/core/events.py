@@ -213,6 +213,8 @@ class HostSampled(Event, frozen=True):
     """The host was suspended since the last sample."""
     throttled: frozenset[str] = frozenset()
     """Devices (``cuda:0``) that were slowed down by heat or power."""
+    memory_left: float | None = None
+    """Share of the memory of the host, or of what the daemon may use of it, that is available."""
     free: dict[str, int] = {}
     """Bytes of memory that are free: of the host (``cpu``) and of each GPU."""
     workers: tuple[WorkerSample, ...] = ()

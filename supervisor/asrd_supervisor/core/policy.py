@@ -53,11 +53,11 @@ class RecyclePolicy(_Table, frozen=True, kw_only=True):
     to a tenth less, so that they never all come due together. ``auto``: as many as the measured growth of memory, the
     measured slow-down and the time of a reload make the best; never, as long as neither is measured."""
     max_rss: Size = Size(0)
-    """Replace a worker after a job that leaves it with more memory than this; 0 for 60 % of the memory of the host
-    divided by the workers of the pool."""
+    """Replace a worker after a job that leaves it with more memory than this; 0 for 60 % of the memory of the host, or
+    of the daemon's cgroup, divided by the workers of the pool. Not if a fresh worker needs more."""
     kill_rss: Size = Size(0)
-    """Kill a worker that has more memory than this, whatever it does; 0 for 95 % of the memory of the host divided by
-    the workers of the pool."""
+    """Kill a warm worker that has more memory than this, whatever it does; 0: kill the largest one of the pool when
+    less than 5 % of the memory are left."""
     rss_growth: Size = Size(256 << 20)
     """Replace a worker whose memory has grown since its warm-up by more than this and by more than a half, still grows
     from job to job, and not because of longer audio; 0 never."""

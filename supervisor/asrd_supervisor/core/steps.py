@@ -52,7 +52,8 @@ class Steps:
         self._attempts += 1
         slot.take_canary(now, self._attempts)
         deadlines = self._policy.deadlines
-        limit = max(deadlines.busy_floor, deadlines.busy_factor * runs * slot.vitals.canary.first_took)
+        wanted = deadlines.busy_factor * runs * slot.vitals.canary.first_took
+        limit = max(deadlines.busy_floor, min(wanted, deadlines.warm_up))
         return [*slot.apply(Input.ASSIGN, now), do.SendCanary(slot.seat, slot.attempt, runs), slot.arm(limit)]
 
     def send(self, now: float, slot: Slot, event: ev.AttemptPersisted) -> Out:

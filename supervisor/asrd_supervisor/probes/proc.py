@@ -41,6 +41,37 @@ def available_bytes(meminfo: Path = _PROC / "meminfo") -> int | None:
     return _kilobytes(meminfo, "MemAvailable:")
 
 
+def memory_bytes(meminfo: Path = _PROC / "meminfo", group: Path | None = None) -> int:
+    """Memory that there is: of the host, or of the cgroup that we are in, if that has less."""
+    limit = _figure((group or own_group()) / "memory.max")
+    total = _kilobytes(meminfo, "MemTotal:") or 1 << 62
+    return total if limit is None else min(limit, total)
+
+
+def memory_left(meminfo: Path = _PROC / "meminfo", group: Path | None = None) -> float | None:
+    """Share of it that can be had without swapping; None where the kernel does not say."""
+    total, available = _kilobytes(meminfo, "MemTotal:"), available_bytes(meminfo)
+    if not total or available is None:
+        return None
+    here = group or own_group()
+    limit, used = _figure(here / "memory.max"), _figure(here / "memory.current")
+    if limit is None or used is None or limit >= total:
+        return available / total
+    cached = _figure(here / "memory.stat", "inactive_file") or 0
+    return min(available / total, 1 - max(0, used - cached) / limit)
+
+
+def own_group(proc: Path = _PROC, root: Path = Path("/sys/fs/cgroup")) -> Path:
+    """The directory of the cgroup (version 2) that this process is in."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return root
+    inside = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    found = root / inside.lstrip("/")
+    return found if found.is_dir() else root  # in a container the path may be one of the host
+
+
 def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
     """How many processes of this host the kernel has killed for want of memory; 0 where it does not say."""
     try:
@@ -48,6 +79,16 @@ def oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _figure(path: Path, label: str = "") -> int | None:
+    """The number in a file, or behind the label in it; None for ``max`` and for what is not there."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    words = next((words for line in lines if (words := line.split()) and (not label or words[0] == label)), [])
+    return int(words[-1]) if words and words[-1].isdecimal() else None
 
 
 def _kilobytes(path: Path, label: str) -> int | None:

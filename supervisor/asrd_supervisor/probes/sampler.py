@@ -21,7 +21,7 @@ from asrd_supervisor.core.events import HostSampled, WorkerSample
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.probes.gpus import Gpus
 from asrd_supervisor.probes.pressure import some_avg10
-from asrd_supervisor.probes.proc import available_bytes, pss_bytes, rss_bytes, stopped
+from asrd_supervisor.probes.proc import available_bytes, memory_left, pss_bytes, rss_bytes, stopped
 
 _log = structlog.get_logger("asrd")
 
@@ -62,6 +62,7 @@ class Host:
         return HostSampled(
             cpu_pressure=some_avg10("cpu"),
             memory_pressure=some_avg10("memory"),
+            memory_left=memory_left(),
             slept=self._has_slept(),
             throttled=gpus.throttled,
             free=gpus.free if available is None else {"cpu": available, **gpus.free},

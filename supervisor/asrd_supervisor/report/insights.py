@@ -109,7 +109,7 @@ def _slower(pool: Pool, slot: Slot) -> str:
 def _prospect(pool: Pool, slot: Slot, now: float, *, urgent: bool = False) -> str:
     """When it will be replaced."""
     guards, policy = pool.monitor.guards, pool.policy.recycle.guards
-    match guards.objection(now, slot.jobs_done, slot.age(now)):
+    match guards.objection(now, slot.jobs_done, slot.age(now), slow=not urgent):
         case "budget":
             made = f"{policy.budget or pool.policy.workers} within {span(policy.window)}"
             return f"It stays for now: as many were replaced as recycle.guards.budget allows, {made}."
@@ -126,6 +126,21 @@ def _insight(pool: Pool, topic: str, said: str, advice: str, numbers: dict[str, 
 
 
 # --- what replacing them is good for ----------------------------------------------------------------------------------
+
+
+def misfits(pool: Pool) -> Iterable[msg.Insight]:
+    """A limit that no worker can keep."""
+    fat = [slot.vitals.memory.baseline for slot in pool.slots if slot.ready and slot.vitals.memory.misfit]
+    if fat:
+        limit = pool.policy.recycle.max_rss
+        yield _insight(
+            pool,
+            "memory",
+            f"A fresh worker of {pool.name} has {_mib(max(fat))} already, more than recycle.max_rss, which is {_mib(limit)}: "
+            "the limit does nothing.",
+            "Fewer workers, a smaller model, or a higher limit.",
+            {"baseline_mib": round(max(fat) / MIB), "max_rss_mib": round(limit / MIB)},
+        )
 
 
 def leaks(pool: Pool) -> Iterable[msg.Insight]:

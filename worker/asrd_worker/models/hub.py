@@ -34,7 +34,6 @@ def fetch(
     Raises:
         Unreachable: it is not there, or the hub cannot be asked.
     """
-    # The client takes a token from a file of its own, too: here only the environment counts.
     from huggingface_hub import snapshot_download
 
     keywords = {} if into is None else {"local_dir": str(into)}
@@ -46,7 +45,7 @@ def fetch(
                 cache_dir=cache,
                 local_files_only=offline,
                 allow_patterns=list(READ),
-                token=os.environ.get("HF_TOKEN") or False,
+                token=os.environ.get("HF_TOKEN") or False,  # False: nor the one in a file of the client
                 **keywords,
             )
     except OSError as error:

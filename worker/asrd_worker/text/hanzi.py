@@ -23,8 +23,6 @@ _SPOKEN = (
 _NUMBER = re.compile(rf"(?P<of>[{_ALL}]+)分之(?P<share>{_SPOKEN})|(?P<number>{_SPOKEN})")
 _MEASURES = ("公里", "公斤", "厘米", "毫米", "分钟", "分鐘", "小时", "小時", "秒", "岁", "歲", "月", "号", "號")
 _CLOCK = re.compile(rf"[点點](?:[半钟鐘整]|[{_ALL}])")
-_LONGEST = 40
-"""Characters of a number with units. Nobody says more; a model in a loop does."""
 _VAGUE = frozenset("几幾")
 
 
@@ -84,7 +82,7 @@ def _whole(run: str) -> str:
     if all(char in _DIGITS for char in run):
         spelled = len(run) > 1 and ("两" in run or "兩" in run)
         return "" if spelled else "".join(str(_DIGITS[char]) for char in run)
-    value = _value(run) if len(run) <= _LONGEST else None
+    value = _value(run)
     return "" if value is None else str(value)
 
 

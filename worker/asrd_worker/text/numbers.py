@@ -129,10 +129,8 @@ def _years(tokens: Sequence[str], found: Sequence[_Number]) -> list[_Number]:
 
 
 def _is_year(tokens: Sequence[str], one: _Number, two: _Number) -> bool:
-    near = two.start == one.end + 1 and tokens[one.end].isspace()
+    if two.start != one.end + 1 or not tokens[one.end].isspace():
+        return False
     return (
-        near
-        and all(len(part) == 2 and part.isdecimal() for part in (one.digits, two.digits))
-        and int(one.digits) in _CENTURIES
-        and one.end - one.start == 1
+        all(len(part) == 2 and part.isdecimal() for part in (one.digits, two.digits)) and int(one.digits) in _CENTURIES
     )

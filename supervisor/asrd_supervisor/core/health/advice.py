@@ -35,7 +35,8 @@ class Advice:
 
     def note_step(self, took: float) -> None:
         """Seconds that a step was computed for."""
-        self._steps.append(took)
+        if took > 0:
+            self._steps.append(took)
 
     def note_leak(self, slope: float | None) -> None:
         """Bytes a job that a worker grew by; None if nobody knows."""

@@ -8,6 +8,9 @@ from collections import deque
 
 from asrd_supervisor.core.policy import GuardPolicy
 
+MOST_S = 3600.0
+"""The longest that slow workers have to wait because replacing others did not help."""
+
 
 class Guards:
     """The brakes of one pool."""
@@ -19,12 +22,13 @@ class Guards:
         self._last = float("-inf")
         self._patience = 1.0
 
-    def objection(self, now: float, jobs_done: int, age: float) -> str:
-        """Why this worker cannot be replaced now; empty if it can."""
+    def objection(self, now: float, jobs_done: int, age: float, *, slow: bool) -> str:
+        """Why this worker cannot be replaced now, because it is ``slow`` or for another reason; empty if it can."""
         policy = self._policy
         if jobs_done < policy.min_jobs or age < policy.min_age:
             return "young"
-        if now - self._last < policy.cooldown * self._patience:
+        patience = self._patience if slow else 1.0
+        if now - self._last < max(policy.cooldown, min(policy.cooldown * patience, MOST_S)):
             return "cooldown"
         return "budget" if self.exhausted(now) else ""
 

@@ -63,6 +63,11 @@ class Memory:
         self._judge()
 
     @property
+    def misfit(self) -> bool:
+        """The limit is less than a fresh worker needs: the next one would be no better."""
+        return 0 < self._policy.max_rss < self.baseline
+
+    @property
     def slope(self) -> float | None:
         """Bytes a job, if the memory grows for certain; 0.0 if it does not, None as long as nobody knows."""
         if len(self._series) < WINDOW:
@@ -75,7 +80,7 @@ class Memory:
         self.verdict = self._too_fat(policy) or self._leaking(policy) or self._vram_leaking(policy)
 
     def _too_fat(self, policy: RecyclePolicy) -> Verdict | None:
-        if not policy.max_rss or self.last <= policy.max_rss:
+        if not policy.max_rss or self.last <= policy.max_rss or self.misfit:
             return None
         return Verdict("rss", {"rss_mib": _mib(self.last), "limit_mib": _mib(policy.max_rss)})
 

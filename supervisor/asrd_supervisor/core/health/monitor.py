@@ -10,7 +10,7 @@ from asrd_supervisor.core.health.canary import Canary
 from asrd_supervisor.core.health.diagnosis import Diagnosis
 from asrd_supervisor.core.health.drift import Drift, Kind
 from asrd_supervisor.core.health.guards import Guards
-from asrd_supervisor.core.health.history import History, Record
+from asrd_supervisor.core.health.history import LATENCY, History, Record
 from asrd_supervisor.core.health.host import Host
 from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.memory import Memory
@@ -22,6 +22,11 @@ from asrd_supervisor.core.slot import Slot
 
 DIAGNOSED = frozenset({"slow", "lockstep", "experiment", "leak", "rss", "vram", "quality"})
 """Reasons that the daemon finds by itself, and that its guards count."""
+
+WARM = frozenset({State.IDLE, State.BUSY, State.DRAINING})
+
+LAST = 0.05
+"""Share of the host's memory that must be left: the kernel would not choose better whom to kill."""
 
 Said = list[do.Announce]
 
@@ -52,7 +57,9 @@ class Monitor:
     def born(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> None:
         """A worker is ready."""
         memory = Memory(self._policy.recycle, event.rss)
-        slot.vitals = Vitals(self.drift.track(), memory, Canary(now, event.canary_s, event.canary_text))
+        slot.vitals = Vitals(
+            self.drift.track(), memory, Canary(now, min(event.canary_s, slot.age(now)), event.canary_text)
+        )
         took = slot.age(now)
         self.advice.note_reload(took)
         if record := self.history.born(slot.seat, took):
@@ -96,7 +103,8 @@ class Monitor:
     def canary_finished(self, now: float, slot: Slot, event: ev.CanaryFinished) -> Said:
         """A worker has transcribed the built-in clip."""
         vitals = slot.vitals
-        took = median(event.took) if len(event.took) >= RUNS else min(event.took)
+        said = median(event.took) if len(event.took) >= RUNS else min(event.took)
+        took = min(said, now - slot.started_at)  # what a worker says of its own time is not believed
         asked = self.diagnosis.inquiry is not None and self.diagnosis.inquiry.wants(slot.seat)
         vitals.canary.note(now, slot.jobs_done, took, event.text, measure=not asked)
         wrong = vitals.canary.verdict()
@@ -110,18 +118,20 @@ class Monitor:
     def sampled(self, now: float, sample: ev.HostSampled) -> list[Slot]:
         """The host has spoken; workers that have to be killed for their memory."""
         self.host.note(now, sample, working=any(slot.state is State.BUSY for slot in self._slots))
-        limit = self._policy.recycle.kill_rss
         known = {worker.seat: worker for worker in sample.workers}
-        fat: list[Slot] = []
+        sizes: list[tuple[int, Slot]] = []
         for slot in self._slots:
-            if not slot.live or (worker := known.get(slot.seat)) is None:
+            if slot.state not in WARM or (worker := known.get(slot.seat)) is None:
                 continue
             slot.vitals.memory.pss = worker.pss
-            if slot.ready:
-                slot.vitals.memory.note_vram(worker.vram)
-            if limit and (worker.rss or 0) > limit:
-                fat.append(slot)
-        return fat
+            slot.vitals.memory.note_vram(worker.vram)
+            sizes.append((worker.rss or 0, slot))
+        limit = self._policy.recycle.kill_rss
+        if limit:
+            return [slot for size, slot in sizes if size > limit]
+        if sizes and sample.memory_left is not None and sample.memory_left < LAST:
+            return [max(sizes, key=lambda one: one[0])[1]]
+        return []
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -146,9 +156,13 @@ class Monitor:
         if fat and fat.reason == "rss":
             return None if self.guards.exhausted(now) else fat
         verdict = found if found and found.reason != "quality" else fat
-        if verdict is None or self.guards.objection(now, slot.jobs_done, slot.age(now)):
+        if verdict is None or self.objection(now, slot, verdict):
             return None
         return verdict
+
+    def objection(self, now: float, slot: Slot, verdict: Verdict) -> str:
+        """What holds the replacement of a worker back; empty for nothing."""
+        return self.guards.objection(now, slot.jobs_done, slot.age(now), slow=verdict.reason in LATENCY)
 
     def nonsense(self, now: float, slot: Slot) -> Verdict | None:
         """Why a worker must not be given another job."""
