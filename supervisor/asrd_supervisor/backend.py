@@ -76,7 +76,7 @@ class Backend:
         try:
             message = link.from_worker.decode(parcel.header)
         except UNDECODABLE as error:
-            self._post(ev.WorkerBroke(seat, f"an unreadable message ({error})"))
+            self._post(ev.WorkerBroke(seat, f"an unreadable message ({_where(error)})"))
             return
         if parcel.surplus:
             self._post(ev.WorkerBroke(seat, "too many frames"))
@@ -108,6 +108,12 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.WorkerBroke(seat, "a result with numbers that are none")
         case link.StepDone(attempt, timings, work, rss=rss):
             return ev.StepFinished(seat, attempt, timings, work, body, rss)
+
+
+def _where(error: Exception) -> str:
+    """Which part of a message was wrong, without the words that stood there: they may be a user's."""
+    path = str(error).rpartition(" - at ")[2] if " - at " in str(error) else ""
+    return f"{type(error).__name__} at {path}"[:120] if path else type(error).__name__
 
 
 def _sane(numbers: msgspec.Struct) -> bool:

@@ -34,8 +34,18 @@ def advice(
     one.note_reload(reload_s)
     one.note_step(step)
     one.note_leak(leak)
-    one.note_record(creeping(slowdown, jobs))
+    for _ in range(3):
+        one.note_record(creeping(slowdown, jobs))
     return one
+
+
+def test_two_workers_that_got_slow_are_no_law() -> None:
+    one = Advice(RecyclePolicy())
+    one.note_reload(10.0)
+    one.note_step(2.0)
+    for expected in (0.0, 0.0, 0.01):
+        one.note_record(creeping(2.0, 100))
+        assert one.creep == pytest.approx(expected)
 
 
 def test_as_long_as_nothing_is_known_any_number_will_do() -> None:

@@ -94,7 +94,7 @@ def test_stopped_by_a_signal_and_going_on(child: subprocess.Popen[bytes]) -> Non
 
 @pytest.mark.parametrize("name", ["python", "a) T (b", ") T 1", "T", "((", "two\nlines) T"])
 @pytest.mark.parametrize(
-    ("state", "stopped"), [("R", False), ("S", False), ("D", False), ("Z", False), ("T", True), ("t", True)]
+    ("state", "stopped"), [("R", False), ("S", False), ("D", False), ("Z", False), ("T", True), ("t", False)]
 )
 def test_the_state_is_behind_the_name(tmp_path: Path, name: str, state: str, stopped: bool) -> None:
     """A name may hold brackets, blanks and newlines; a process can choose it."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from asrd.cli.options import LabelledCues, LayoutName, formats_of, layout_of
@@ -258,6 +259,11 @@ def test_a_highlighted_word_is_lit_while_it_is_spoken() -> None:
     assert found == [(1000, 1500, "One"), (1500, 2000, None), (2000, 2500, "two.")]
 
 
+def test_the_label_is_never_lit() -> None:
+    segment = SpokenSegment(**{**msgspec.structs.asdict(spoken((0, 1, " No"))), "speaker": "No"})
+    assert [cue.lit for cue in cues([segment], Layout(highlight_words=True))] == [(6, 8)]
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +312,20 @@ def test_turns() -> None:
         plain(4, 5, "f", "B"),
     ]
     assert turns(segments) == [Turn("A", 0, 2000), Turn("A", 2501, 3000), Turn("B", 4000, 5000)]
+
+
+def test_a_turn_takes_time() -> None:
+    assert turns([plain(1, 1, "a", "A")]) == []
+
+
+def test_a_segment_is_its_first_words_speaker() -> None:
+    class SpokenWord(Word, frozen=True, kw_only=True):
+        speaker: str
+
+    word = SpokenWord(start=0, end=1, word=" said", probability=1.0, speaker="A")
+    segment = Segment(id=0, seek=0, start=0, end=2, text=" said so", words=[word])
+    assert render(told(segment), "txt") == "[A]: said so\n"
+    assert [cue.speaker for cue in cues([segment], Layout())] == ["A"]
 
 
 def test_rttm_has_ten_fields_whatever_the_names() -> None:

@@ -64,6 +64,8 @@ class RecyclePolicy(_Table, frozen=True, kw_only=True):
     vram_growth_mb: Annotated[int, Meta(ge=0)] = 500
     """Replace a worker whose memory on the GPU has grown since its warm-up by more than so many MiB, and not because of
     longer audio; 0 never. Off where the driver does not tell it."""
+    vram_reserve_mb: Annotated[int, Meta(ge=0)] = 0
+    """Replace the largest worker of the pool when less than so many MiB of its GPU are free; 0 never."""
     max_age: Duration = Duration(86_400)
     """Replace a worker after this time; 0 never."""
     order: Literal["start-first", "stop-first", "auto"] = "auto"

@@ -11,6 +11,7 @@ from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
+from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.load import Load
@@ -243,9 +244,14 @@ class Pool:
         """The clip goes before what waits."""
         if self._held or self.staffing.closing:
             return []
-        idle = [slot for slot in self.slots if slot.state is State.IDLE]
-        due = [(slot, runs) for slot in idle if (runs := self.monitor.canary_runs(now, slot))]
-        return [thing for slot, runs in due for thing in self._steps.give_canary(now, slot, runs)]
+        out: Out = []
+        for slot in self.slots:
+            if slot.state is not State.IDLE or not (runs := self.monitor.canary_runs(now, slot)):
+                continue
+            # One at a time: those that are due together would keep the whole pool from its work.
+            if runs == RUNS or not any(other.at_clip for other in self.slots):
+                out += self._steps.give_canary(now, slot, runs)
+        return out
 
     def _dispatch(self, now: float) -> Out:
         out: Out = []

@@ -72,6 +72,17 @@ class Slot:
         return self.state in READY_STATES
 
     @property
+    def at_clip(self) -> bool:
+        """It transcribes the built-in clip."""
+        return self.task is None and self.sent
+
+    @property
+    def unwelcome(self) -> bool:
+        """It has more memory than it may, or talks nonsense, and waits to be replaced."""
+        finding = self.vitals.finding
+        return self.spared or (finding is not None and finding.reason == "quality")
+
+    @property
     def live(self) -> bool:
         """There is a process."""
         return self.state in LIVE_STATES

@@ -117,11 +117,11 @@ class Steps:
             case ev.CanaryFinished():
                 said = self._monitor.canary_finished(now, slot, event)
                 return [*said, *slot.apply(Input.FINISH, now)]
-            case ev.StepFaulted():
+            case ev.StepFaulted(fault=fault):
+                self.tally.faults[str(fault.code)] += 1
                 out: Out = [*slot.apply(Input.FINISH, now)]
-                return out + (
-                    self._staffing.dismiss(now, slot, Verdict("canary", {})) if slot.state is State.IDLE else []
-                )
+                failed = Verdict("canary", {"code": str(fault.code)})
+                return out + (self._staffing.dismiss(now, slot, failed) if slot.state is State.IDLE else [])
             case _:
                 return [*slot.apply(Input.BROKEN, now, "breach: it was given the clip and speaks of a step")]
 

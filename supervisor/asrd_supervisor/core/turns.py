@@ -34,8 +34,10 @@ class Turns:
         return next(((step, slot) for step in able if (slot := self._suited(step, idle))), None)
 
     def _fit(self, slot: Slot) -> bool:
-        """One that is stopped would not begin; one that is too fat gets no more as long as there is another one."""
-        return not slot.stopped and not (slot.spared and any(s.ready for s in self._slots if s is not slot))
+        """One that is stopped would not begin; one that is too fat or talks nonsense gets no more while others can."""
+        if slot.stopped or not slot.unwelcome:
+            return not slot.stopped
+        return not any(s.ready and not s.unwelcome for s in self._slots)
 
     def _suited(self, step: StepRef, idle: list[Slot]) -> Slot | None:
         """The worker whose turn it is; the one that just failed the step only when there is no other."""

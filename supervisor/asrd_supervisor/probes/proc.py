@@ -26,14 +26,14 @@ def pss_bytes(pid: int, proc: Path = _PROC) -> int | None:
 
 
 def stopped(pid: int, proc: Path = _PROC) -> bool | None:
-    """Whether a signal or a tracer holds the process; None when it is gone."""
+    """Whether a signal holds the process; None when it is gone. One that a debugger holds is not meant."""
     try:
         stat = (proc / str(pid) / "stat").read_bytes()
     except OSError:
         return None
     # The name stands in brackets and may hold any byte, brackets and newlines too: the last bracket ends it.
     state = stat[stat.rfind(b")") + 1 :].split(maxsplit=1)[:1]
-    return state[0] in (b"T", b"t") if state else None
+    return state[0] == b"T" if state else None
 
 
 def available_bytes(meminfo: Path = _PROC / "meminfo") -> int | None:

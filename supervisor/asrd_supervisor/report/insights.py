@@ -136,8 +136,8 @@ def misfits(pool: Pool) -> Iterable[msg.Insight]:
         yield _insight(
             pool,
             "memory",
-            f"A fresh worker of {pool.name} has {_mib(max(fat))} already, more than recycle.max_rss, which is {_mib(limit)}: "
-            "the limit does nothing.",
+            f"A fresh worker of {pool.name} has {_mib(max(fat))} already, more than recycle.max_rss, "
+            f"which is {_mib(limit)}: the limit does nothing.",
             "Fewer workers, a smaller model, or a higher limit.",
             {"baseline_mib": round(max(fat) / MIB), "max_rss_mib": round(limit / MIB)},
         )

@@ -55,6 +55,9 @@ class Engine(ABC):
     say: Callable[[list[bytes]], None]
     """The raw link to the supervisor. Only the scripted engine uses it: to lie."""
 
+    heard: str = ""
+    """The language of the job at hand, as soon as the engine has heard it."""
+
     def __init__(self, settings: Any, seat: str) -> None:
         self.settings = settings
         self.seat = seat

@@ -92,7 +92,9 @@ class FasterWhisper(Engine):
         self._counters.reset()
         try:
             count = 0
+            self.heard = ""
             segments, info = self._model.transcribe(heard.samples, **_keywords(options))
+            self.heard = info.language
             for count, segment in enumerate(segments, start=1):
                 yield _segment(count - 1, segment)
         except ValueError as error:

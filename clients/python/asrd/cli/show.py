@@ -149,7 +149,7 @@ class Show:
 
 def _phases(finished: Sequence[Finished]) -> Table:
     """Where the jobs ran, their phases in seconds, and their work."""
-    phases = ("queue", "decode", "vad", "transcribe", "write", "total")
+    phases = ("queue", "decode", "vad", "transcribe", "post", "write", "total")
     columns = ("SEAT", *(phase.upper() for phase in phases), "WINDOWS", "STEPS", "SEGMENTS", "CPU")
     rows = []
     for one in finished:

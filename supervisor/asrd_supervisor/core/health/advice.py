@@ -15,6 +15,9 @@ from asrd_supervisor.core.policy import RecyclePolicy
 LEAST, MOST = 10, 10_000
 """Bounds of a sensible answer."""
 
+SEVERAL = 3
+"""Workers that must have been seen to the end."""
+
 NOTEWORTHY = 1.05
 """A slow-down over a whole life under which there is none."""
 
@@ -61,8 +64,8 @@ class Advice:
 
     @property
     def creep(self) -> float:
-        """Share by which each job makes the next one slower."""
-        return median(self._creeps) if self._creeps else 0.0
+        """Share by which each job makes the next one slower. An accident of one worker tells nothing of others."""
+        return median(self._creeps) if len(self._creeps) >= SEVERAL else 0.0
 
     @property
     def max_jobs(self) -> int:

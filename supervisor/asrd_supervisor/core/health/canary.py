@@ -60,10 +60,15 @@ class Canary:
 
     def verdict(self) -> Verdict | None:
         """Whether its text has changed."""
-        errors = word_error_rate(self.first_text, self.text)
-        if errors <= TOLERANCE:
-            return None
-        return Verdict("quality", {"wer": round(errors, 2), "expected": self.first_text[:200], "got": self.text[:200]})
+        return unlike(self.first_text, self.text)
+
+
+def unlike(expected: str, got: str) -> Verdict | None:
+    """Whether a healthy worker would not have heard that."""
+    errors = word_error_rate(expected, got)
+    if errors <= TOLERANCE:
+        return None
+    return Verdict("quality", {"wer": round(errors, 2), "expected": expected[:200], "got": got[:200]})
 
 
 def word_error_rate(expected: str, got: str) -> float:

@@ -14,6 +14,9 @@ from asrd_supervisor.core.recycle import Verdict
 WINDOW = 20
 """Jobs that the slope is taken over."""
 
+LOOKS = 10
+"""Figures of GPU memory at a time: a worker that computes has more of it than one that waits."""
+
 CERTAIN = 0.01
 """Probability that memory without a trend looks as if it grew."""
 
@@ -35,8 +38,8 @@ class Memory:
         self._measure = baseline
         self._longest = 0.0
         self._series: deque[int] = deque(maxlen=WINDOW)
-        self._vram_measure: int | None = None
-        self._vram_grown: deque[int] = deque(maxlen=3)
+        self._vram_first: list[int] = []
+        self._vram_last: deque[int] = deque(maxlen=LOOKS)
         self._heard_longer = False
 
     def note(self, rss: int, audio_s: float) -> None:
@@ -51,17 +54,6 @@ class Memory:
         self._series.append(rss)
         self._judge()
 
-    def note_vram(self, used: int | None) -> None:
-        """Now and then. The first figure, and each one after longer audio than ever, is what later ones are held to."""
-        self.vram = used
-        if used is None:
-            return
-        if self._vram_measure is None or self._heard_longer:
-            self._vram_measure, self._heard_longer = max(used, self._vram_measure or 0), False
-            self._vram_grown.clear()
-        self._vram_grown.append(used - self._vram_measure)
-        self._judge()
-
     @property
     def misfit(self) -> bool:
         """The limit is less than a fresh worker needs: the next one would be no better."""
@@ -74,6 +66,20 @@ class Memory:
             return None
         series = list(self._series)
         return max(0.0, theil_sen(series)) if mann_kendall(series) < CERTAIN else 0.0
+
+    def note_vram(self, used: int | None) -> None:
+        """Now and then, mostly in the middle of a job: the least of the last is held to the most of the first."""
+        self.vram = used
+        if used is None:
+            return
+        if self._heard_longer:
+            self._vram_first, self._heard_longer = [], False
+            self._vram_last.clear()
+        if len(self._vram_first) < LOOKS:
+            self._vram_first.append(used)
+            return
+        self._vram_last.append(used)
+        self._judge()
 
     def _judge(self) -> None:
         policy = self._policy
@@ -92,12 +98,13 @@ class Memory:
         return Verdict("leak", {**numbers, "mib_per_job": round(self.slope / MIB, 2)})
 
     def _vram_leaking(self, policy: RecyclePolicy) -> Verdict | None:
-        grown = min(self._vram_grown, default=0)
-        full = len(self._vram_grown) == self._vram_grown.maxlen
-        if not policy.vram_growth_mb or not full or grown <= policy.vram_growth_mb * MIB:
+        if not policy.vram_growth_mb or len(self._vram_last) < LOOKS:
             return None
-        assert self._vram_measure is not None
-        numbers = {"baseline_mib": _mib(self._vram_measure), "grown_mib": _mib(grown)}
+        measure = max(self._vram_first)
+        grown = min(self._vram_last) - measure
+        if grown <= policy.vram_growth_mb * MIB:
+            return None
+        numbers = {"baseline_mib": _mib(measure), "grown_mib": _mib(grown)}
         return Verdict("vram", {**numbers, "limit_mib": policy.vram_growth_mb})
 
 

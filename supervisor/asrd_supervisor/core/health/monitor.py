@@ -1,19 +1,20 @@
 """Everything that is measured of the workers of a pool comes in here, and is passed to whom it concerns."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.health.advice import Advice
-from asrd_supervisor.core.health.canary import Canary
+from asrd_supervisor.core.health.advice import LEAST, Advice
+from asrd_supervisor.core.health.canary import Canary, unlike
 from asrd_supervisor.core.health.diagnosis import Diagnosis
 from asrd_supervisor.core.health.drift import Drift, Kind
 from asrd_supervisor.core.health.guards import Guards
 from asrd_supervisor.core.health.history import LATENCY, History, Record
 from asrd_supervisor.core.health.host import Host
 from asrd_supervisor.core.health.inquiry import RUNS
-from asrd_supervisor.core.health.memory import Memory
+from asrd_supervisor.core.health.memory import MIB, Memory
 from asrd_supervisor.core.health.vitals import Vitals
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
@@ -24,6 +25,12 @@ DIAGNOSED = frozenset({"slow", "lockstep", "experiment", "leak", "rss", "vram", 
 """Reasons that the daemon finds by itself, and that its guards count."""
 
 WARM = frozenset({State.IDLE, State.BUSY, State.DRAINING})
+
+AGREED = 2
+"""Workers that must have heard the same, for another one to be wrong."""
+
+TEXTS = 16
+"""Different ones that are kept."""
 
 LAST = 0.05
 """Share of the host's memory that must be left: the kernel would not choose better whom to kill."""
@@ -43,6 +50,8 @@ class Monitor:
         self.guards = Guards(policy.recycle.guards, policy.workers)
         self.history = History()
         self.advice = Advice(policy.recycle)
+        self._texts: Counter[str] = Counter()
+        """What workers heard in the clip at their start."""
 
     @property
     def _on_gpu(self) -> bool:
@@ -60,11 +69,22 @@ class Monitor:
         slot.vitals = Vitals(
             self.drift.track(), memory, Canary(now, min(event.canary_s, slot.age(now)), event.canary_text)
         )
+        slot.vitals.finding = self._odd_one_out(event.canary_text)
         took = slot.age(now)
         self.advice.note_reload(took)
         if record := self.history.born(slot.seat, took):
             slot.vitals.predecessor = record
             self.diagnosis.arrived(now, record, self._ready)
+
+    def _odd_one_out(self, text: str) -> Verdict | None:
+        """All workers are alike and decode greedily: one that hears something else from the start is damaged."""
+        usual, count = self._texts.most_common(1)[0] if self._texts else (text, 0)
+        verdict = unlike(usual, text)
+        if count >= AGREED and verdict:
+            return verdict
+        if len(self._texts) < TEXTS or text in self._texts:
+            self._texts[text] += 1
+        return None
 
     def finished(self, now: float, slot: Slot, event: ev.StepFinished, companions: float) -> Said:
         """A worker has done a step, in the company of so many others on its device, on average."""
@@ -126,6 +146,7 @@ class Monitor:
             slot.vitals.memory.pss = worker.pss
             slot.vitals.memory.note_vram(worker.vram)
             sizes.append((worker.rss or 0, slot))
+        self._keep_reserve(sample.free.get(self._policy.device))
         limit = self._policy.recycle.kill_rss
         if limit:
             return [slot for size, slot in sizes if size > limit]
@@ -133,12 +154,24 @@ class Monitor:
             return [max(sizes, key=lambda one: one[0])[1]]
         return []
 
+    def _keep_reserve(self, free: int | None) -> None:
+        """The GPU is nearly full: one worker has to give back what it holds."""
+        reserve = self._policy.recycle.vram_reserve_mb * MIB
+        known = [slot for slot in self._ready if slot.vitals.memory.vram is not None]
+        if not reserve or free is None or free >= reserve or not known:
+            return
+        largest = max(known, key=lambda slot: slot.vitals.memory.vram or 0)
+        numbers = {"free_mib": round(free / MIB, 1), "reserve_mib": round(reserve / MIB)}
+        largest.vitals.finding = largest.vitals.finding or Verdict("vram", numbers)
+
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
     def canary_runs(self, now: float, slot: Slot) -> int:
         """How often an idle worker shall transcribe the clip now; mostly 0."""
         if self.diagnosis.inquiry and self.diagnosis.inquiry.wants(slot.seat):
             return RUNS
+        if slot.unwelcome or slot.stopped:
+            return 0
         limit = self.limit(slot)
         return slot.vitals.canary.due(now, slot.jobs_done, limit, now - slot.proved_at, self._policy.canary)
 
@@ -148,7 +181,7 @@ class Monitor:
         if isinstance(most, int):
             return slot.limit
         advised = self.advice.max_jobs
-        return max(1, round(advised * slot.share)) if advised else 0
+        return max(LEAST, round(advised * slot.share)) if advised else 0
 
     def diagnosed(self, now: float, slot: Slot) -> Verdict | None:
         """Why a worker shall be replaced, if nothing speaks against doing it now."""
