@@ -111,6 +111,7 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
     except KeysError as error:
         raise ConfigError(str(error)) from None
     connections = allow_connections()
+    os.environ["ASRD_STATE_DIR"] = str(state)  # workers look for models there, too
     storage = Storage(state, addresses.spool, config.journal, accept_empty=accept_empty)
 
     async def serve() -> Exit:

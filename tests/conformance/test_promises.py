@@ -220,14 +220,14 @@ def test_the_events_have_the_fields_that_the_page_names(topic: str, told: dict[s
 
 def test_every_topic_that_the_core_announces_is_described() -> None:
     core = ROOT / "supervisor" / "asrd_supervisor" / "core"
-    source = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in core.rglob("*.py"))
 
     assert set(re.findall(r'"((?:worker|job|daemon|pool|recycle)\.[a-z_]+)"', source)) == set(described())
 
 
 def test_every_reason_of_a_recycle_has_its_row() -> None:
     core = ROOT / "supervisor" / "asrd_supervisor" / "core"
-    source = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in core.rglob("*.py"))
     (table,) = tables(section("Reason"))
 
     assert {word for row in table for word in re.findall(r"`(\w+)`", row["Word"])} == set(

@@ -23,8 +23,8 @@ from asrd.cli.output import Rendering
 from asrd.cli.source import Source, check_stems, sources
 from asrd.cli.tables import insights_lines, recycles_table, workers_table
 from asrd.cli.verdict import UsageError, report
-from asrd.cues import Layout
 from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
+from asrd.subtitles import WhisperLayout as Layout
 from asrd.sync import Client
 from asrd_protocol import messages as m
 from asrd_protocol.faults import Code, Fault

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_supervisor.core.health.memory import MIB, WINDOW, Memory
+from asrd_supervisor.core.health.memory import LOOKS, MIB, WINDOW, Memory
 from asrd_supervisor.core.policy import RecyclePolicy, Size
 
 BASE = 400 * MIB
@@ -132,24 +132,29 @@ def vram(*sizes: int, one: Memory | None = None) -> Memory:
 
 
 def test_memory_of_the_gpu_that_stays_above_its_start_by_the_limit() -> None:
-    assert reason(vram(2000, 2501, 2501)) is None  # may be gone at the next look
-    assert reason(vram(2000, 2500, 2500, 2500)) is None
-    one = vram(2000, 2501, 2501, 2501)
+    first = [2000] * LOOKS
+    assert reason(vram(*first, *[2501] * (LOOKS - 1))) is None  # may be gone at the next look
+    assert reason(vram(*first, *[2500] * 3 * LOOKS)) is None
+    one = vram(*first, *[2501] * LOOKS)
     assert reason(one) == "vram"
     assert one.verdict
     assert one.verdict.numbers == {"baseline_mib": 2000.0, "grown_mib": 501.0, "limit_mib": 500}
 
 
 def test_a_peak_on_the_gpu_is_no_leak() -> None:
-    assert reason(vram(2000, *[3000, 3000, 2000] * 10)) is None
+    assert reason(vram(*[2000] * LOOKS, *[3000, 3000, 2000] * 10)) is None
+
+
+def test_a_worker_that_has_more_while_it_computes_does_not_leak() -> None:
+    assert reason(vram(*[2000, 3000] * LOOKS, *[3000] * 5 * LOOKS)) is None
 
 
 def test_a_plateau_on_the_gpu_after_longer_audio_is_a_cache() -> None:
-    one = after(vram(1000), 400, audio_s=30.0)
-    assert reason(vram(2400, 2400, 2400, 2400, one=one)) is None
+    one = after(vram(*[1000] * LOOKS), 400, audio_s=30.0)
+    assert reason(vram(*[2400] * 3 * LOOKS, one=one)) is None
     assert one.vram == 2400 * MIB
     after(one, 400, audio_s=20.0)
-    assert reason(vram(2950, 2950, 2950, one=one)) == "vram"
+    assert reason(vram(*[2950] * LOOKS, one=one)) == "vram"
 
 
 # --- laws -------------------------------------------------------------------------------------------------------------

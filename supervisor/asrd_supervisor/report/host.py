@@ -21,7 +21,7 @@ _DISTURBED = {
 def host(pool: Pool, now: float) -> Iterable[msg.Insight]:
     """What was found within the last hour, or is felt now."""
     alert, felt = pool.monitor.diagnosis.lockstep.alert, pool.monitor.host
-    if alert and now - alert["at"] < ALERT_S:
+    if alert and round(now - alert["at"], 3) < ALERT_S:
         numbers = {key: value for key, value in alert.items() if key not in ("at", "cause") and value is not None}
         yield msg.Insight(
             topic="host",

@@ -21,6 +21,9 @@ _URGENCY: tuple[Severity, ...] = ("critical", "warning", "info")
 IDLE_GAIN = 1.03
 """A worker that was so little slower in the end than its replacement at its start was replaced for nothing."""
 
+SLOW_CLIP = 2.0
+"""Times of the first one. A single run may be held up by anything."""
+
 ENOUGH = 5
 """Replacements that tell."""
 
@@ -38,6 +41,8 @@ def insights(core: Supervisor, config: Config, now: float) -> msg.InsightsReport
 def _of(pool: Pool, core: Supervisor, config: Config, name: str, now: float) -> Iterator[msg.Insight]:
     yield from degraded(pool, now)
     yield from host(pool, now)
+    yield from clips(pool)
+    yield from misfits(pool)
     yield from leaks(pool)
     yield from recycling(pool)
     yield from queue(pool)
@@ -126,6 +131,21 @@ def _insight(pool: Pool, topic: str, said: str, advice: str, numbers: dict[str, 
 
 
 # --- what replacing them is good for ----------------------------------------------------------------------------------
+
+
+def clips(pool: Pool) -> Iterable[msg.Insight]:
+    """The built-in clip takes longer than it did: no verdict by itself, but worth a look."""
+    for slot in pool.slots:
+        ratio = slot.vitals.canary.ratio
+        if slot.ready and not slot.vitals.finding and ratio is not None and ratio >= SLOW_CLIP:
+            said = f"The built-in clip took {slot.seat} {times(ratio)} its first time, the last time that it was given."
+            yield msg.Insight(
+                topic="degradation",
+                severity="info",
+                pool=pool.name,
+                said=said,
+                numbers={"clip": round(ratio, 2), "took_s": round(slot.vitals.canary.took, 3)},
+            )
 
 
 def misfits(pool: Pool) -> Iterable[msg.Insight]:

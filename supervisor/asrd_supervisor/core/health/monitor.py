@@ -69,7 +69,8 @@ class Monitor:
         slot.vitals = Vitals(
             self.drift.track(), memory, Canary(now, min(event.canary_s, slot.age(now)), event.canary_text)
         )
-        slot.vitals.finding = self._odd_one_out(event.canary_text)
+        if event.canary_s > 0:
+            slot.vitals.finding = self._odd_one_out(event.canary_text)
         took = slot.age(now)
         self.advice.note_reload(took)
         if record := self.history.born(slot.seat, took):
