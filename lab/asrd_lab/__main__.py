@@ -20,7 +20,7 @@ from asrd_lab.daemon import Pool, resolved
 from asrd_lab.errors import LabError
 from asrd_lab.experiments import Bench, Watcher, run
 from asrd_lab.findings import Findings
-from asrd_lab.options import parser, place_and_plan
+from asrd_lab.options import check_simulation, parser, place_and_plan
 from asrd_lab.plan import Plan
 from asrd_lab.show import Silent, display
 from asrd_lab.store import Store
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if options.simulate:
+            check_simulation(options)
             return _simulate(options.seed or 1, options.pools, as_json=options.json)
         directory, plan = place_and_plan(options)
         found = _run(directory, plan, display(quiet=options.quiet or options.json))

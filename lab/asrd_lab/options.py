@@ -53,6 +53,18 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def check_simulation(options: argparse.Namespace) -> None:
+    """Nothing is recorded and no daemon is started, so most options mean nothing.
+
+    Raises:
+        LabError: there is one of them, or no pool to simulate.
+    """
+    if options.audio or options.resume or options.report or options.engine:
+        raise LabError("--simulate plays recorded work: only --seed, --pools and --json go with it", Exit.USAGE)
+    if options.pools is not None and options.pools < 1:
+        raise LabError(f"--pools: expected at least 1, got {options.pools}", Exit.USAGE)
+
+
 def place_and_plan(options: argparse.Namespace) -> tuple[Path, Plan]:
     """Where to write, and what to do.
 
@@ -60,6 +72,8 @@ def place_and_plan(options: argparse.Namespace) -> tuple[Path, Plan]:
         LabError: the options do not fit together, or a recording cannot be read.
     """
     given = _given(options)
+    if options.workers not in (None, "auto") and not (options.workers.isdecimal() and int(options.workers) > 0):
+        raise LabError(f"--workers: expected a number from 1, or auto, got {options.workers}", Exit.USAGE)
     if options.resume:
         if options.report:
             raise LabError("--resume DIR says where to write already; leave --report out", Exit.USAGE)

@@ -114,7 +114,8 @@ def _slower(pool: Pool, slot: Slot) -> str:
 def _prospect(pool: Pool, slot: Slot, now: float, *, urgent: bool = False) -> str:
     """When it will be replaced."""
     guards, policy = pool.monitor.guards, pool.policy.recycle.guards
-    match guards.objection(now, slot.jobs_done, slot.age(now), slow=not urgent):
+    held = "budget" if guards.exhausted(now) else guards.objection(now, slot.jobs_done, slot.age(now), slow=not urgent)
+    match held:
         case "budget":
             made = f"{policy.budget or pool.policy.workers} within {span(policy.window)}"
             return f"It stays for now: as many were replaced as recycle.guards.budget allows, {made}."

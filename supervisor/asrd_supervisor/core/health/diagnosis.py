@@ -39,7 +39,7 @@ class Diagnosis:
     def __init__(self, policy: PoolPolicy, drift: Drift, host: Host) -> None:
         self._policy = policy
         self._drift = drift
-        self._truce_until = float("-inf")
+        self._truce_until = self._trial_at = float("-inf")
         self._useless = 0
         self.lockstep = Lockstep(policy, drift, host)
         self.inquiry: Inquiry | None = None
@@ -106,14 +106,19 @@ class Diagnosis:
         return [do.Announce("worker.degraded", {"seat": str(slot.seat), "numbers": numbers})]
 
     def _clear(self, now: float, slot: Slot, numbers: dict[str, Any]) -> Said:
-        """The clip does not confirm it. If that happens again and again, the measure is wrong and not the worker."""
+        """The clip does not confirm it. If that happens again and again, the measure is wrong, and not the worker; or
+        it is slow where the clip does not lead, with beams or words or long audio: then a fresh one has to show it."""
         pace = slot.vitals.pace
         pace.cleared += 1
+        self._truce_until = now + TRUCE_S
         if pace.cleared % DOUBTFUL:
             pace.sum.reset()
+        elif (pace.slowdown or 1.0) >= self._policy.drift.ratio and now - self._trial_at >= HOUR_S:
+            self._trial_at = now
+            slot.vitals.finding = Verdict("slow", {**numbers, "confirmed": False})
+            return [do.Announce("worker.degraded", {"seat": str(slot.seat), "numbers": slot.vitals.finding.numbers})]
         else:
             pace.rebase()
-        self._truce_until = now + TRUCE_S
         return [do.Announce("worker.cleared", {"seat": str(slot.seat), "numbers": numbers})]
 
     def _drop_stale_inquiry(self, now: float, ready: Sequence[Slot]) -> None:

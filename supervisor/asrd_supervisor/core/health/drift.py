@@ -79,6 +79,8 @@ class Track:
         if costs is None or wall < SHORTEST_S:
             return None
         self.costs[kind] = costs
+        if len(self.costs) > KINDS:
+            del self.costs[next(iter(self.costs))]
         return math.log(wall / costs.predict(work))
 
     def add(self, ratio: float, common: float, *, known: bool = True) -> None:
