@@ -185,12 +185,47 @@ def test_a_fat_worker_that_is_booting_may_need_that() -> None:
     assert play.tell(sampled("p/0.1", rss=3 * GIB)) == []
 
 
-def test_when_the_host_has_nothing_left_the_largest_worker_goes() -> None:
-    play = warm("p/0.1", "p/1.1", workers=2, recycle=RecyclePolicy(max_jobs=0, max_age=Duration(0)))
-    sizes = tuple(ev.WorkerSample(seat(name), rss) for name, rss in (("p/0.1", GIB), ("p/1.1", 2 * GIB)))
-    assert play.tell(ev.HostSampled(memory_left=0.06, workers=sizes)) == []
-    assert play.tell(ev.HostSampled(memory_left=None, workers=sizes)) == []
-    assert play.tell(ev.HostSampled(memory_left=0.04, workers=sizes)) == [do.Kill(seat("p/1.1"), dump=False)]
+def crowded(*rss: int, left: float | None) -> ev.HostSampled:
+    seats = (seat(name) for name in ("p/0.1", "p/1.1"))
+    return ev.HostSampled(
+        memory_left=left, workers=tuple(ev.WorkerSample(*one) for one in zip(seats, rss, strict=True))
+    )
+
+
+def test_when_the_host_has_nothing_left_the_largest_that_has_grown_goes() -> None:
+    play = Play(pool(workers=2, recycle=RecyclePolicy(max_jobs=0, max_age=Duration(0))))
+    for name in ("p/0.1", "p/1.1"):
+        play.tell(ev.WorkerGreeted(seat(name), 1), ev.WorkerWarmed(seat(name), 1.0, 1.0, 0.3, TEXT, GIB))
+    assert play.tell(crowded(GIB, 2 * GIB, left=0.06)) == []
+    assert play.tell(crowded(GIB, 2 * GIB, left=None)) == []
+    assert play.tell(crowded(GIB, GIB + GIB // 2, left=0.01)) == [], "a fresh one would need as much"
+    assert play.tell(crowded(GIB, 2 * GIB, left=0.04)) == [do.Kill(seat("p/1.1"), dump=False)]
+    play.now += 59.0
+    assert play.tell(crowded(3 * GIB, 2 * GIB, left=0.04)) == [], "one death has to show what it frees"
+    play.now += 1.0
+    assert play.tell(crowded(3 * GIB, 2 * GIB, left=0.04)) == [do.Kill(seat("p/0.1"), dump=False)]
+
+
+def heard(*texts: str) -> list[bool]:
+    """Which of the workers, one after the other in one seat, is found to talk nonsense."""
+    play = Play(pool(workers=1, recycle=RecyclePolicy(max_jobs=0, max_age=Duration(0))))
+    found = []
+    for generation, text in enumerate(texts, start=1):
+        name = f"p/0.{generation}"
+        play.tell(ev.WorkerGreeted(seat(name), 1), ev.WorkerWarmed(seat(name), 1.0, 1.0, 0.3, text, GIB))
+        found.append(bool(play.topics("worker.recycled")[len([one for one in found if one]) :]))
+        play.exit(name, "SIGKILL")
+        while play.core.pools["p"].slots[0].generation == generation:
+            play.ring(0)
+    return found
+
+
+def test_a_worker_that_hears_nonsense_from_the_start_is_told_by_the_others() -> None:
+    assert heard(TEXT, TEXT, "", TEXT) == [False, False, True, False]
+
+
+def test_nonsense_of_the_first_two_does_not_outlaw_the_healthy() -> None:
+    assert heard("x", "x", TEXT, TEXT, TEXT, TEXT) == [False, False, True, False, False, False]
 
 
 def test_a_limit_below_what_a_fresh_worker_needs_replaces_nobody() -> None:

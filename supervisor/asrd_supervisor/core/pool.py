@@ -72,6 +72,11 @@ class Pool:
         return sum(slot.ready for slot in self.slots)
 
     @property
+    def able(self) -> int:
+        """Those of them that could begin now or after the step at hand."""
+        return sum(slot.ready and not slot.stopped for slot in self.slots)
+
+    @property
     def unavailable(self) -> bool:
         """No worker, and none on its way: every seat in use has failed."""
         states = {slot.state for slot in self.slots}

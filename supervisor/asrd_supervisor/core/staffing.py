@@ -71,8 +71,10 @@ class Staffing:
         self._closing, self._condemned = True, None
         actions: list[do.Action] = []
         for slot in self._slots:
+            told = slot.state is State.STOPPING
             actions += slot.apply(Input.RETIRE, now, "retired")
-            if slot.state is State.DRAINING and (hurry or slot.task is None):  # nobody needs the clip any more
+            done = slot.state is State.DRAINING and slot.task is None  # nobody needs the clip any more
+            if done or (hurry and (told or slot.state is State.DRAINING)):
                 slot.asked = True
                 actions += slot.apply(Input.DEADLINE, now, "shut down")
         return actions

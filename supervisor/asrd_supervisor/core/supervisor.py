@@ -157,7 +157,7 @@ class Supervisor:
         if self.jobs.closing or self.jobs.draining:
             return "draining", f"no new jobs are taken; {len(self.jobs.active)} are not done yet"
         states = {name: pool_status(pool) for name, pool in self.pools.items()}
-        ready = sum(pool.ready for pool in self.pools.values())
+        ready = sum(pool.able for pool in self.pools.values())
         total = sum(pool.policy.workers for pool in self.pools.values())
         count = f"{ready} of {total} workers are ready"
         for status in ("unavailable", "starting", "degraded"):
@@ -180,12 +180,12 @@ def pool_status(pool: Pool) -> tuple[Status, str]:
     if pool.unavailable:
         return "unavailable", pool.unavailable_fault().message
     troubled = [slot for slot in pool.slots if _in_trouble(slot)]
-    if pool.ready and not troubled:
-        return "ready", f"{pool.ready} of {pool.policy.workers} workers of {pool.name!r} are ready"
+    if pool.able and not troubled:
+        return "ready", f"{pool.able} of {pool.policy.workers} workers of {pool.name!r} are ready"
     reason = next(
         (slot.kill_reason or ("stopped by a signal" if slot.stopped else slot.last_fault) for slot in troubled), ""
     )
-    if pool.ready:
+    if pool.able:
         return "degraded", f"a worker of {pool.name!r} was lost: {reason}"
     told = f" after: {reason}" if reason else ""
     return "starting", f"no worker of {pool.name!r} is warm yet{told}"

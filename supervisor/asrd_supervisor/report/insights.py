@@ -170,7 +170,7 @@ def leaks(pool: Pool) -> Iterable[msg.Insight]:
     leak = statistics.median(slopes) if slopes else pool.monitor.advice.leak
     if leak < LEAK:
         return
-    budget = pool.policy.recycle.rss_growth
+    budget = pool.monitor.advice.budget
     jobs = max(1, int(budget / leak)) if budget else 0
     severity, advice = _against_leak(pool, jobs)
     numbers = {"mib_per_job": round(leak / MIB, 2), "budget_mib": round(budget / MIB)}
@@ -187,7 +187,7 @@ def leaks(pool: Pool) -> Iterable[msg.Insight]:
 def _against_leak(pool: Pool, jobs: int) -> tuple[Severity, str]:
     """``jobs`` fill the budget; 0 if there is none."""
     recycle, advised = pool.policy.recycle, pool.monitor.advice.max_jobs
-    most, budget = recycle.max_jobs, f"{recycle.rss_growth / MIB:.0f} MiB"
+    most, budget = recycle.max_jobs, f"{pool.monitor.advice.budget / MIB:.0f} MiB"
     if not jobs:
         return "warning", "recycle.rss_growth is 0, so nothing stops it; a budget there, or recycle.max_jobs, does."
     if most == "auto":

@@ -27,6 +27,7 @@ class Advice:
 
     def __init__(self, policy: RecyclePolicy) -> None:
         self._policy = policy
+        self._baseline = 0
         self._reloads: deque[float] = deque(maxlen=20)
         self._steps: deque[float] = deque(maxlen=200)
         self._leaks: deque[float] = deque(maxlen=20)
@@ -35,6 +36,15 @@ class Advice:
     def note_reload(self, took: float) -> None:
         """Seconds from spawn to ready."""
         self._reloads.append(took)
+
+    def note_baseline(self, size: int) -> None:
+        """Bytes of a worker after its warm-up."""
+        self._baseline = size
+
+    @property
+    def budget(self) -> int:
+        """Bytes that a worker may grow by; 0 for any number."""
+        return max(self._policy.rss_growth, self._baseline // 2) if self._policy.rss_growth else 0
 
     def note_step(self, took: float) -> None:
         """Seconds that a step was computed for."""
@@ -71,8 +81,8 @@ class Advice:
     def max_jobs(self) -> int:
         """The best number of jobs for a worker; 0 for any number."""
         bounds = []
-        if self._policy.rss_growth and self.leak > 0:
-            bounds.append(self._policy.rss_growth / self.leak)
+        if self.budget and self.leak > 0:
+            bounds.append(self.budget / self.leak)
         if self.creep > 0 and self._steps:
             bounds.append(math.sqrt(2 * self.reload_s / (self.creep * mean(self._steps))))
         return max(LEAST, min(MOST, int(min(bounds)))) if bounds else 0

@@ -26,6 +26,12 @@ DIAGNOSED = frozenset({"slow", "lockstep", "experiment", "leak", "rss", "vram", 
 
 WARM = frozenset({State.IDLE, State.BUSY, State.DRAINING})
 
+GROWN = 1.5
+"""Times of its start that a worker must have, for its death to free anything;"""
+
+PAUSE_S = 60.0
+"""and the least time from one such death to the next."""
+
 AGREED = 2
 """Workers that must have heard the same, for another one to be wrong."""
 
@@ -50,6 +56,7 @@ class Monitor:
         self.guards = Guards(policy.recycle.guards, policy.workers)
         self.history = History()
         self.advice = Advice(policy.recycle)
+        self._killed_at = float("-inf")
         self._texts: Counter[str] = Counter()
         """What workers heard in the clip at their start."""
 
@@ -73,19 +80,17 @@ class Monitor:
             slot.vitals.finding = self._odd_one_out(event.canary_text)
         took = slot.age(now)
         self.advice.note_reload(took)
+        self.advice.note_baseline(event.rss)
         if record := self.history.born(slot.seat, took):
             slot.vitals.predecessor = record
             self.diagnosis.arrived(now, record, self._ready)
 
     def _odd_one_out(self, text: str) -> Verdict | None:
         """All workers are alike and decode greedily: one that hears something else from the start is damaged."""
-        usual, count = self._texts.most_common(1)[0] if self._texts else (text, 0)
-        verdict = unlike(usual, text)
-        if count >= AGREED and verdict:
-            return verdict
         if len(self._texts) < TEXTS or text in self._texts:
             self._texts[text] += 1
-        return None
+        usual, count = self._texts.most_common(1)[0]
+        return unlike(usual, text) if count >= AGREED and count > self._texts[text] else None
 
     def finished(self, now: float, slot: Slot, event: ev.StepFinished, companions: float) -> Said:
         """A worker has done a step, in the company of so many others on its device, on average."""
@@ -151,9 +156,12 @@ class Monitor:
         limit = self._policy.recycle.kill_rss
         if limit:
             return [slot for size, slot in sizes if size > limit]
-        if sizes and sample.memory_left is not None and sample.memory_left < LAST:
-            return [max(sizes, key=lambda one: one[0])[1]]
-        return []
+        grown = [(size, slot) for size, slot in sizes if size > GROWN * slot.vitals.memory.baseline > 0]
+        short = sample.memory_left is not None and sample.memory_left < LAST
+        if not short or not grown or now - self._killed_at < PAUSE_S:
+            return []
+        self._killed_at = now
+        return [max(grown, key=lambda one: one[0])[1]]
 
     def _keep_reserve(self, free: int | None) -> None:
         """The GPU is nearly full: one worker has to give back what it holds."""
