@@ -107,7 +107,7 @@ def hear(kind):
 
 say(link.Hello(os.getpid(), VERSION))
 hear(link.Load)
-say(link.Ready(0.0, 0.0, {}))
+say(link.Ready(0.0, 0.0, {}, link.CanaryRun([0.01], "canary"), 0))
 at = hear(link.RunStep).attempt
 stolen = b'{"text":"stolen"}'
 match how:
@@ -115,13 +115,13 @@ match how:
         socket.send_multipart([os.urandom(200), os.urandom(200)])
     case "another":
         for other in {*range(at - 20, at + 20)} - {at}:
-            say(link.StepDone(other, Timings(), Work(), "en"), stolen)
+            say(link.StepDone(other, Timings(), Work(), "en", 0), stolen)
     case "huge":
         socket.send_multipart([bytes(100 << 20)])
     case "frames":
-        say(link.StepDone(at, Timings(), Work(), "en"), *[stolen] * 1000)
+        say(link.StepDone(at, Timings(), Work(), "en", 0), *[stolen] * 1000)
     case "no body":
-        say(link.StepDone(at, Timings(), Work(), "en"))
+        say(link.StepDone(at, Timings(), Work(), "en", 0))
     case "deep":
         socket.send_multipart([b"\\x91" * 500_000])
     case "no number":

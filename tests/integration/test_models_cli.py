@@ -280,7 +280,7 @@ def test_a_sound_one_works_and_the_next_worker_need_not_read_it(
     environ = {"ASRD_MODELS_DIR": str(models.directory), "ASRD_STATE_DIR": state}
     assert one(models.json("list"), "org/mine")["verified"] == "at load"
 
-    models.of(start("--model", "org/mine", "--workers", "1", environ=environ).ready())
+    models.of(start("--model", "org/mine", "--workers", "1", "--state-dir", state, environ=environ).ready())
 
     listed = one(models.json("list"), "org/mine")
     assert (listed["verified"], listed["pools"]) == ("yes", ["default"])

@@ -89,7 +89,9 @@ class JudgedWorld(LivelyWorld):
         """There may be something wrong with it."""
         limit = self.pools[process.seat.pool].recycle.max_rss
         fat = bool(limit) and process.rss > limit
-        return fat or process.wrong or process.found or process.seat.pool in self.slowed
+        finding = self.core.pools[process.seat.pool].slots[process.seat.slot].vitals.finding
+        trial = finding is not None and finding.numbers.get("confirmed") is False
+        return fat or process.wrong or process.found or trial or process.seat.pool in self.slowed
 
     # --- every action -------------------------------------------------------------------------------------------------
 
@@ -172,9 +174,15 @@ class JudgedWorld(LivelyWorld):
         fit = [process for process in able if not process.seen_frozen and not self._spared(process)]
         return fit[0] if fit else None
 
+    def _unwelcome(self, process: Process) -> bool:
+        """It has too much memory, or was heard talking nonsense."""
+        slot = self.core.pools[process.seat.pool].slots[process.seat.slot]
+        return slot.generation == process.seat.generation and slot.unwelcome
+
     def _spared(self, process: Process) -> bool:
-        """It has too much memory, and goes as soon as its successor is there."""
-        return process.spared and any(one.ready for one in self.staff(process.seat.pool) if one is not process)
+        """It has too much memory or talks nonsense, and others can do the work."""
+        welcome = [one for one in self.staff(process.seat.pool) if one.ready and not self._unwelcome(one)]
+        return self._unwelcome(process) and bool(welcome)
 
     def _judge_kill(self, process: Process, dump: bool) -> None:
         key = (process.seat.pool, process.seat.slot)

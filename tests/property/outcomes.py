@@ -97,7 +97,7 @@ class StrictWorld(HealthyWorld):
             return
         if unwanted:
             assert ticket.end == ticket.unwanted, "nobody wants it, and it goes on"
-            assert process.ready or process.stopped_at is not None
+            assert process.ready or process.stopped_at is not None or process.killed_at is not None
         else:
             assert process.sent and ticket.state == "running"
 

@@ -59,11 +59,11 @@ def test_its_siblings_are_left_alone(rows: dict[str, Row], name: str) -> None:
 
 
 def test_a_leak_is_found_when_it_has_cost_what_is_allowed(rows: dict[str, Row]) -> None:
-    """A worker may grow by 256 MiB: that is 32 jobs, or some more when the longest audio comes late."""
+    """A worker may grow by 256 MiB: 32 jobs, 20 more until all of the last 20 are above that, and the longest audio."""
     found = rows["leak"]
     assert found.found == POOLS
     assert found.delay_median is not None
-    assert 32 <= found.delay_median <= 80
+    assert 32 <= found.delay_median <= 110
 
 
 @pytest.mark.parametrize("name", named(COMMON))

@@ -73,9 +73,7 @@ class Monitor:
     def born(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> None:
         """A worker is ready."""
         memory = Memory(self._policy.recycle, event.rss)
-        slot.vitals = Vitals(
-            self.drift.track(), memory, Canary(now, min(event.canary_s, slot.age(now)), event.canary_text)
-        )
+        slot.vitals = Vitals(self.drift.track(), memory, Canary(now, event.canary_s, event.canary_text))
         if event.canary_s > 0:
             slot.vitals.finding = self._odd_one_out(event.canary_text)
         took = slot.age(now)
@@ -129,8 +127,7 @@ class Monitor:
     def canary_finished(self, now: float, slot: Slot, event: ev.CanaryFinished) -> Said:
         """A worker has transcribed the built-in clip."""
         vitals = slot.vitals
-        said = median(event.took) if len(event.took) >= RUNS else min(event.took)
-        took = min(said, now - slot.started_at)  # what a worker says of its own time is not believed
+        took = median(event.took) if len(event.took) >= RUNS else min(event.took)
         asked = self.diagnosis.inquiry is not None and self.diagnosis.inquiry.wants(slot.seat)
         vitals.canary.note(now, slot.jobs_done, took, event.text, measure=not asked)
         wrong = vitals.canary.verdict()
