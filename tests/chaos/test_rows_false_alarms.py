@@ -24,7 +24,7 @@ from support.ward import CLIP, UNGUARDED, Rounds, watched
 
 JOBS = 200
 
-LOADED = int(os.environ.get("ASRD_LOADED_JOBS", "60"))
+LOADED = int(os.environ.get("ASRD_LOADED_JOBS", "140"))
 """So many of them run beside the busy loops, where each takes three times as long."""
 
 LOOPS_PER_CORE = 2
