@@ -13,48 +13,11 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from asrd_lab.errors import LabError
+from asrd_protocol.bare import Decode, Decoded, Done, Failed, Line, Loaded, Transcribe
 from asrd_protocol.exits import Exit
-from asrd_protocol.faults import Code, Fault
-from asrd_protocol.model import Timings, Work
+from asrd_protocol.faults import Code
 
 STOP_WITHIN_S = 10.0
-
-
-class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    pass
-
-
-class Loaded(_Line, frozen=True, kw_only=True, tag="loaded"):
-    """It is warm."""
-
-    load_s: float
-    warm_up_s: float
-    rss: int
-
-
-class Done(_Line, frozen=True, kw_only=True, tag="done"):
-    """It has transcribed a file."""
-
-    number: int
-    timings: Timings
-    work: Work
-    rss_before: int
-    rss_after: int
-    spans: list[tuple[float, float]]
-    """Start and end of each segment, seconds."""
-    text: str
-
-
-class Decoded(_Line, frozen=True, kw_only=True, tag="decoded"):
-    """It has written the samples of a file."""
-
-    seconds: float
-
-
-class Failed(_Line, frozen=True, kw_only=True, tag="failed"):
-    """It could not."""
-
-    fault: Fault
 
 
 T = TypeVar("T", Loaded, Done, Decoded)
@@ -94,7 +57,7 @@ class Alone:
         Raises:
             LabError: it cannot be transcribed, or the process has died.
         """
-        self._say({"type": "transcribe", "number": number, "path": path, "options": options})
+        self._say(Transcribe(number=number, path=path, options=dict(options)))
         return self._hear(Done)
 
     def decode(self, path: str, into: Path) -> float:
@@ -103,7 +66,7 @@ class Alone:
         Raises:
             LabError: it is no audio, or the process has died.
         """
-        self._say({"type": "decode", "path": path, "into": str(into)})
+        self._say(Decode(path=path, into=str(into)))
         return self._hear(Decoded).seconds
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -116,7 +79,7 @@ class Alone:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environ, start_new_session=True
             )
 
-    def _say(self, question: Mapping[str, Any]) -> None:
+    def _say(self, question: Line) -> None:
         assert self._process.stdin
         try:
             self._process.stdin.write(msgspec.json.encode(question) + b"\n")

@@ -14,13 +14,13 @@ from typing import Any, Self
 import msgspec
 
 from asrd import Client
+from asrd.cli.ending import stop
 from asrd.errors import NoDaemon, TimedOut
 from asrd_lab.errors import LabError
 from asrd_protocol.exits import Exit
 from asrd_protocol.messages import WorkerReport
 
 WARM_WITHIN_S = 900.0
-STOP_WITHIN_S = 15.0
 LOOK_EVERY_S = 0.05
 
 _PROGRAM = [sys.executable, "-P", "-m", "asrd_supervisor"]
@@ -160,7 +160,7 @@ class Daemon:
         self.client.close()
         try:
             if self._process:
-                _stop(self._process)
+                stop(self._process)
         finally:
             shutil.rmtree(self._root, ignore_errors=True)
 
@@ -175,19 +175,6 @@ def _check(workers: list[WorkerReport]) -> None:
     for worker in workers:
         if worker.state == "failed":
             raise LabError(worker.last_fault or f"the worker {worker.seat} cannot be started", Exit.CONFIG)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM, once more to hurry, SIGKILL; at once SIGKILL when somebody is impatient."""
-    try:
-        for _ in range(2):
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_WITHIN_S)
-                return
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _exit_of(code: int) -> Exit:

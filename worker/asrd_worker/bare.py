@@ -14,10 +14,11 @@ from typing import BinaryIO, TextIO
 
 import msgspec
 
+from asrd_protocol.bare import Decode, Decoded, Done, Failed, Line, Loaded, Transcribe
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import MediaFile
-from asrd_protocol.model import Timings, Work
+from asrd_protocol.model import Timings
 from asrd_worker.engines import find
 from asrd_worker.engines.base import Engine, LoadError, options_of, settings_of
 from asrd_worker.failures import failure_of
@@ -28,58 +29,6 @@ SEAT = "bare/0.1"
 
 MAX_AUDIO_S = 4 * 3600.0
 """Seconds of audio that a job may have, as for a pool that says nothing else."""
-
-
-class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    pass
-
-
-class Transcribe(_Line, frozen=True, kw_only=True, tag="transcribe"):
-    """Transcribe a file; none for engines that listen to nothing."""
-
-    number: int
-    path: str = ""
-    options: dict[str, object] = {}
-
-
-class Decode(_Line, frozen=True, kw_only=True, tag="decode"):
-    """Write the samples of a file, as a worker hears them, to another one: 16 kHz, mono, 16 bit, little-endian."""
-
-    path: str
-    into: str
-
-
-class Loaded(_Line, frozen=True, kw_only=True, tag="loaded"):
-    """The engine is warm; the first line."""
-
-    load_s: float
-    warm_up_s: float
-    rss: int
-
-
-class Done(_Line, frozen=True, kw_only=True, tag="done"):
-    """A file was transcribed. Memory is in bytes, times are in seconds."""
-
-    number: int
-    timings: Timings
-    work: Work
-    rss_before: int
-    rss_after: int
-    spans: list[tuple[float, float]]
-    """Start and end of each segment."""
-    text: str
-
-
-class Decoded(_Line, frozen=True, kw_only=True, tag="decoded"):
-    """The samples are written."""
-
-    seconds: float
-
-
-class Failed(_Line, frozen=True, kw_only=True, tag="failed"):
-    """What was asked has no result. The process goes on, unless the engine could not be loaded."""
-
-    fault: Fault
 
 
 _asked = msgspec.json.Decoder(Transcribe | Decode).decode
@@ -107,7 +56,7 @@ def serve(engine: Engine, questions: Iterable[str] | TextIO, answers: BinaryIO) 
     """One answer for each question, in their order."""
     for line in questions:
         try:
-            answer: _Line = _answer(engine, _asked(line))
+            answer: Line = _answer(engine, _asked(line))
         except msgspec.MsgspecError as error:
             answer = Failed(fault=Fault.of(Code.BAD_MESSAGE, f"the line is no question: {error}"))
         except OSError as error:
@@ -124,7 +73,7 @@ def _answers() -> BinaryIO:
     return answers
 
 
-def _say(answers: BinaryIO, line: _Line) -> None:
+def _say(answers: BinaryIO, line: Line) -> None:
     answers.write(_encode(line) + b"\n")
     answers.flush()
 
@@ -155,7 +104,7 @@ def _loaded(name: str, given: str, answers: BinaryIO) -> Engine:
     return engine
 
 
-def _answer(engine: Engine, asked: Transcribe | Decode) -> _Line:
+def _answer(engine: Engine, asked: Transcribe | Decode) -> Line:
     match asked:
         case Transcribe():
             return _transcribe(engine, asked)

@@ -15,8 +15,10 @@ from asrd_supervisor.core.recycle import Facts, Verdict, judge
 from asrd_supervisor.core.slot import Slot
 
 _MOVING = {State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES}
+"""Somebody is on the way in or out, and it ends soon."""
 
-_UNSETTLED = {State.STARTING, State.WARMING, State.KILLING, State.BACKOFF, State.FAILED, *LEAVING_STATES}
+_UNSETTLED = {*_MOVING, State.BACKOFF, State.FAILED}
+"""That, or nobody knows when it ends."""
 
 
 class Staffing:

@@ -16,6 +16,7 @@ from typing import Self
 from rich.table import Table
 from rich.text import Text
 
+from asrd.cli.ending import stop
 from asrd.cli.output import to_stdout
 from asrd.cli.screen import console, show, table
 from asrd.cli.tables import stats_lines, workers_table
@@ -24,7 +25,6 @@ from asrd.sync import Client
 from asrd.track import Finished
 
 WARM_WITHIN_S = 180.0
-STOP_WITHIN_S = 15.0
 LOOK_EVERY_S = 0.1
 
 
@@ -129,22 +129,9 @@ class Show:
         self._client.close()
         try:
             if self._process:
-                self._stop(self._process)
+                stop(self._process)
         finally:
             shutil.rmtree(self._root, ignore_errors=True)
-
-    @staticmethod
-    def _stop(process: "subprocess.Popen[bytes]") -> None:
-        """SIGTERM, once more to hurry, SIGKILL; at once SIGKILL when somebody is impatient."""
-        try:
-            for _ in range(2):
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(STOP_WITHIN_S)
-                    return
-        finally:
-            process.kill()
-            process.wait()
 
 
 def _phases(finished: Sequence[Finished]) -> Table:

@@ -132,8 +132,7 @@ class Drift:
 
     def track(self) -> Track:
         """For a worker that starts now."""
-        fitted = {kind: profile.costs for kind, profile in self._profiles.items() if profile.costs}
-        return Track(self._policy, fitted)
+        return Track(self._policy, self.kinds)
 
     def note(self, track: Track, siblings: Sequence[Track], job: int, kind: Kind, work: Work, wall: float) -> None:
         """A worker has done its ``job``-th job, and its computation took ``wall`` seconds."""
