@@ -3,10 +3,10 @@
 All times are seconds, as floats, from the start of the audio unless a field says otherwise.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +16,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     end: float
     word: str
     probability: float
+    speaker: str | UnsetType = UNSET
+    """Absent where speakers were not told apart, or nobody spoke then."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,38 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
     words: list[Word] | None = None
+    speaker: str | UnsetType = UNSET
+    """Absent where speakers were not told apart, or nobody spoke then."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One stretch in which somebody speaks. Turns may overlap."""
+
+    start: float
+    end: float
+    speaker: str
+    """``SPEAKER_00``, ``SPEAKER_01``, ... in the order in which they are first heard."""
+
+
+class Diarization(msgspec.Struct, frozen=True, kw_only=True):
+    """Who speaks when. It has a fate of its own: a transcript comes without it when it fails."""
+
+    status: Literal["ok", "failed"] = "ok"
+    reason: str = ""
+    """Why it failed, in a sentence."""
+    turns: list[Turn] = []
+    embeddings: dict[str, list[float]] = {}
+    """The voice of each speaker as a vector of unit length; only if that was asked for."""
+
+
+class MissingStretch(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of long audio that could not be transcribed, in a job that reports such instead of failing."""
+
+    start: float
+    end: float
+    code: str
+    """Of the fault."""
+    message: str
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +81,10 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of audio left after voice activity detection; None without ``vad_filter``."""
     warnings: list[str] = []
     """What was odd but no reason to fail, such as a truncated file."""
+    missing: list[MissingStretch] | UnsetType = UNSET
+    """What is not in the text although it was in the audio; absent when nothing is missing."""
+    diarization: Diarization | UnsetType = UNSET
+    """Absent when nobody asked who speaks."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +96,10 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Opening the container and resampling to 16 kHz."""
     vad: float = 0.0
     transcribe: float = 0.0
+    align: float = 0.0
+    """Finding the times of words with a model of its own."""
+    diarize: float = 0.0
+    """Telling speakers apart; it runs beside the rest."""
     post: float = 0.0
     """Post-processing of the text: the option ``post``."""
     write: float = 0.0

@@ -20,7 +20,7 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import MediaFile
 from asrd_protocol.model import Timings
 from asrd_worker.engines import find
-from asrd_worker.engines.base import Engine, LoadError, options_of, settings_of
+from asrd_worker.engines.base import LoadError, Transcriber, options_of, settings_of
 from asrd_worker.failures import failure_of
 from asrd_worker.memory import rss_bytes
 from asrd_worker.tie import tie
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     return Exit.OK
 
 
-def serve(engine: Engine, questions: Iterable[str] | TextIO, answers: BinaryIO) -> None:
+def serve(engine: Transcriber, questions: Iterable[str] | TextIO, answers: BinaryIO) -> None:
     """One answer for each question, in their order."""
     for line in questions:
         try:
@@ -78,13 +78,15 @@ def _say(answers: BinaryIO, line: Line) -> None:
     answers.flush()
 
 
-def _loaded(name: str, given: str, answers: BinaryIO) -> Engine:
+def _loaded(name: str, given: str, answers: BinaryIO) -> Transcriber:
     """The engine, warm.
 
     Raises:
         LoadError: it cannot be loaded.
     """
     kind = find(name)
+    if not issubclass(kind, Transcriber):
+        raise LoadError(f"the engine {name!r} does not transcribe")
     try:
         settings = settings_of(kind, msgspec.json.decode(given, type=dict))
     except msgspec.MsgspecError as error:
@@ -104,7 +106,7 @@ def _loaded(name: str, given: str, answers: BinaryIO) -> Engine:
     return engine
 
 
-def _answer(engine: Engine, asked: Transcribe | Decode) -> Line:
+def _answer(engine: Transcriber, asked: Transcribe | Decode) -> Line:
     match asked:
         case Transcribe():
             return _transcribe(engine, asked)
@@ -112,7 +114,7 @@ def _answer(engine: Engine, asked: Transcribe | Decode) -> Line:
             return _decode(Path(path), Path(into))
 
 
-def _transcribe(engine: Engine, asked: Transcribe) -> Done:
+def _transcribe(engine: Transcriber, asked: Transcribe) -> Done:
     """As a worker does it, less the link."""
     before = rss_bytes()
     synonyms: dict[str, str] = getattr(engine, "synonyms", {})

@@ -18,7 +18,16 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Timings, Transcript
 from asrd_worker.blob import Blob, Door
 from asrd_worker.engines import find
-from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription, options_of, settings_of
+from asrd_worker.engines.base import (
+    Engine,
+    EngineFault,
+    LoadError,
+    Outline,
+    Transcriber,
+    Transcription,
+    options_of,
+    settings_of,
+)
 from asrd_worker.failures import failure_of
 from asrd_worker.memory import Tidy, rss_bytes
 from asrd_worker.text import Chain, take
@@ -110,6 +119,8 @@ class Worker:
             self._say(link.CanaryDone(asked.attempt, run, rss_bytes()))
 
     def _transcribe(self, engine: Engine, step: link.RunStep, body: Blob) -> None:
+        if not isinstance(engine, Transcriber):
+            raise EngineFault(Fault.of(Code.UNKNOWN_POOL, "the pool does not transcribe; it tells speakers apart"))
         synonyms: dict[str, str] = getattr(engine, "synonyms", {})
         given = {synonyms.get(key, key): value for key, value in step.options.items()}
         about_text, own = take(given)

@@ -58,6 +58,7 @@ from asrd_protocol.messages.jobs import (
     Retries,
     Retry,
     SegmentDecoded,
+    Speakers,
     Submit,
     Wait,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "Retry",
     "Seconds",
     "SegmentDecoded",
+    "Speakers",
     "Stats",
     "StatsReport",
     "Status",

@@ -54,6 +54,19 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Up to this share is added to each delay."""
 
 
+class Speakers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What shall be found out about who speaks."""
+
+    pool: PoolName | None = None
+    """Which pool tells speakers apart; the daemon's own choice otherwise."""
+    num_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """How many there are, where that is known."""
+    min_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    max_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    embeddings: bool = False
+    """Whether the result shall have the voice of each speaker as a vector."""
+
+
 Priority = Literal["high", "normal", "low"]
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -76,6 +89,12 @@ class Submit(Message, frozen=True, kw_only=True):
     deadline: Annotated[float, Meta(gt=0, le=604_800)] | None = None
     """Seconds from now; a job that has not ended by then fails with ``deadline``, wherever it is."""
     retries: Retries | None = None
+    diarize: Speakers | None = None
+    """Tell who speaks, too. Segments are not streamed then: they are cut anew where the speaker changes."""
+    split: bool = True
+    """Whether long audio may be cut at silences, to be transcribed by several workers at once."""
+    on_chunk_error: Literal["fail", "report"] = "fail"
+    """What one stretch of long audio that cannot be transcribed means: no result, or one that says what is missing."""
     reply: Literal["stream", "final", "accepted"] = "stream"
     """Which answers to send: all of them, only the last, or only ``accepted``. A REQ socket gets one in any case."""
 

@@ -8,8 +8,8 @@ import msgspec
 
 from asrd_protocol import mistakes
 from asrd_protocol.faults import Code, Fault
-from asrd_protocol.messages import Audio
-from asrd_protocol.model import Segment, Work
+from asrd_protocol.messages import Audio, Speakers
+from asrd_protocol.model import Diarization, Segment, Work
 
 if TYPE_CHECKING:
     from asrd_worker.audio import Decoded
@@ -36,6 +36,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float = 1.0
     duration_after_vad: float | None = None
     vad_s: float = 0.0
+    align_s: float = 0.0
     work: Work = Work()
     warnings: list[str] = []
 
@@ -44,8 +45,19 @@ Transcription = Generator[Segment, None, Outline]
 """Segments as they are decoded; the outline is the generator's return value."""
 
 
+class Voices(msgspec.Struct, frozen=True, kw_only=True):
+    """Who speaks when, and how much work it was to find out."""
+
+    diarization: Diarization
+    work: Work = Work()
+
+
+Listening = Generator[float, None, Voices]
+"""Seconds of audio that are done; the voices are the generator's return value."""
+
+
 class Engine(ABC):
-    """One implementation of speech recognition. Its constructor takes the settings of the pool."""
+    """What every pool's engine has. Its constructor takes the settings of the pool."""
 
     Settings: ClassVar[type[msgspec.Struct]]
     """What the pool may set; unknown keys are refused."""
@@ -80,7 +92,8 @@ class Engine(ABC):
 
     @abstractmethod
     def canary(self) -> str:
-        """The text of the built-in clip, transcribed once and greedily: a healthy engine always gives the same.
+        """The text of the built-in clip, transcribed once and greedily: a healthy engine always gives the same. One
+        that does not transcribe says what it finds in it in other words.
 
         No job may see a trace of it, in its counters least of all.
         """
@@ -95,12 +108,30 @@ class Engine(ABC):
 
         return decode(audio, body, max_audio_s)
 
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to do here: the process ends
+        """The worker has been told to leave."""
+
+
+class Transcriber(Engine):
+    """One implementation of speech recognition."""
+
     @abstractmethod
     def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
         """Decode the samples, a segment at a time."""
 
-    def close(self) -> None:  # noqa: B027 - most engines have nothing to do here: the process ends
-        """The worker has been told to leave."""
+
+class Diarizer(Engine):
+    """One way to tell speakers apart. What a job may ask of it is the same for all of them."""
+
+    Options = Speakers
+
+    @abstractmethod
+    def diarize(self, heard: "Decoded", options: Speakers) -> Listening:
+        """Find the turns. Yields how far it is, at least every ten seconds or so: silence counts as a hang.
+
+        The turns are in the order of their starts, within the audio, and none is empty; speakers are named
+        ``SPEAKER_00``, ``SPEAKER_01``, ... in the order in which they are first heard.
+        """
 
 
 def options_of(engine: type[Engine], given: dict[str, Any]) -> msgspec.Struct:

@@ -12,7 +12,7 @@ from asrd_protocol.model import Segment, Word
 from asrd_worker import clip
 from asrd_worker.audio import Decoded
 from asrd_worker.counters import CountedModel, Counters
-from asrd_worker.engines.base import Engine, LoadError, Outline, Transcription
+from asrd_worker.engines.base import LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.whisper_checks import bad_option, check
 from asrd_worker.engines.whisper_options import SYNONYMS, WhisperOptions, kind_of
 from asrd_worker.failures import out_of_memory
@@ -43,7 +43,7 @@ class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Cache directory of the hub's client."""
 
 
-class FasterWhisper(Engine):
+class FasterWhisper(Transcriber):
     """``faster_whisper.WhisperModel`` with its work counted."""
 
     Settings = WhisperSettings

@@ -18,7 +18,7 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Audio
 from asrd_protocol.model import Segment, Work
 from asrd_worker.engines import script as word
-from asrd_worker.engines.base import Engine, EngineFault, LoadError, Outline, Transcription
+from asrd_worker.engines.base import EngineFault, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.script import Do, Script, ScriptSettings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Silence(msgspec.Struct, frozen=True):
     warnings: list[str] = []
 
 
-class Scripted(Engine):
+class Scripted(Transcriber):
     """Plays scripts."""
 
     Settings = ScriptSettings

@@ -24,11 +24,9 @@ def milliseconds(seconds: float) -> int:
 
 def speaker_of(spoken: Segment | Word) -> str | None:
     """Who speaks it; a segment that does not say is spoken by the speaker of its first word. None: not known."""
-    # Not all transcripts have speakers, and not all versions of the model have the field.
-    speaker: str | None = getattr(spoken, "speaker", None)
-    if speaker is None and isinstance(spoken, Segment) and spoken.words:
-        return speaker_of(spoken.words[0])
-    return speaker
+    if spoken.speaker:
+        return spoken.speaker
+    return speaker_of(spoken.words[0]) if isinstance(spoken, Segment) and spoken.words else None
 
 
 def bracketed(speaker: str) -> str:
