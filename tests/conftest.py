@@ -1,5 +1,6 @@
 """Fixtures: a daemon with the scripted engine for faults and timing, one with real speech recognition."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, running
+
+# Whoever runs the tests in the background ignores Ctrl-C for them, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SPEECH = Path(__file__).parent / "data" / "librivox"
 

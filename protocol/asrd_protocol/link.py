@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from asrd_protocol.faults import Fault
-from asrd_protocol.messages import Audio
+from asrd_protocol.messages import Audio, Speakers
 from asrd_protocol.model import Timings, Work
 
 Span = Annotated[float, Meta(ge=0, le=1e9)]
@@ -35,12 +35,49 @@ class Load(_Message, frozen=True):
     max_audio_s: float
 
 
+class Chunking(msgspec.Struct, frozen=True, array_like=True):
+    """What to do with long audio: write it to the open file that comes with it, and say where to cut it."""
+
+    longer_than: Span
+    """Audio of so many seconds or less is transcribed at once."""
+    chunk: Span
+    """About so many seconds to a chunk."""
+    ways: Annotated[int, Meta(ge=1)]
+    """So many workers could share it."""
+
+
 class RunStep(_Message, frozen=True):
-    """Do one step. Its audio is an open file, which comes by the worker's other socket, before this message."""
+    """Transcribe a recording, or cut it. It is an open file, which comes by the worker's other socket before this."""
 
     attempt: int
     audio: Audio
     options: dict[str, Any]
+    chunking: Chunking | None
+
+
+class RunChunk(_Message, frozen=True):
+    """Transcribe a stretch of a recording that was cut. The open file holds its samples: 16 kHz, mono, int16."""
+
+    attempt: int
+    start: Span
+    end: Span
+    options: dict[str, Any]
+    head: bytes
+    """What the worker said of the whole when it was cut."""
+
+
+class RunSpeakers(_Message, frozen=True):
+    """Find out who speaks when in a recording, which is an open file as above."""
+
+    attempt: int
+    audio: Audio
+    wanted: Speakers
+
+
+class RunMerge(_Message, frozen=True):
+    """Make one transcript out of the parts of a job. The open file is a :class:`~asrd_protocol.sheaf.Sheaf`."""
+
+    attempt: int
 
 
 class RunCanary(_Message, frozen=True):
@@ -60,7 +97,10 @@ class StopWorker(_Message, frozen=True):
     """Leave."""
 
 
-ToWorker = Load | RunStep | RunCanary | CancelStep | StopWorker
+Step = RunStep | RunChunk | RunSpeakers | RunMerge
+"""What a worker does for a job."""
+
+ToWorker = Load | RunStep | RunChunk | RunSpeakers | RunMerge | RunCanary | CancelStep | StopWorker
 
 # --- worker to supervisor ---------------------------------------------------------------------------------------------
 
@@ -114,13 +154,35 @@ class StepSegment(_Message, frozen=True):
 
 
 class StepDone(_Message, frozen=True):
-    """The step is done; the body is the transcript in JSON."""
+    """The step is done; the body is what it has given, in JSON: a transcript, or who speaks when.
+
+    What a chunk says by its segments is not repeated there.
+    """
 
     attempt: int
     timings: Timings
     work: Work
     language: str
     rss: Bytes
+
+
+class Cut(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a recording, in seconds."""
+
+    start: Span
+    end: Span
+
+
+class StepSplit(_Message, frozen=True):
+    """The recording is long; it was written to the open file that came with it, and is to be transcribed in chunks.
+
+    The body is for the workers that do it. What was asked is done with that: no other answer follows.
+    """
+
+    attempt: int
+    chunks: Annotated[list[Cut], Meta(min_length=1, max_length=100_000)]
+    """From the start to the end of the recording, with no gap between them."""
+    timings: Timings
 
 
 class StepFailed(_Message, frozen=True):
@@ -139,7 +201,7 @@ class CanaryDone(_Message, frozen=True):
     rss: Bytes
 
 
-FromWorker = Hello | Ready | LoadFailed | StepProgress | StepSegment | StepDone | StepFailed | CanaryDone
+FromWorker = Hello | Ready | LoadFailed | StepProgress | StepSegment | StepDone | StepSplit | StepFailed | CanaryDone
 
 to_worker = msgspec.msgpack.Decoder(ToWorker)
 from_worker = msgspec.msgpack.Decoder(FromWorker)

@@ -120,6 +120,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Decoding steps at a temperature above 0: fallbacks."""
     attempts: int = 0
     """Decoding attempts; more than ``windows`` means that some fell back."""
+    batches: int = 0
+    """Decoding calls for several windows at once; 0 when they were decoded one after the other."""
+    batch_rows: int = 0
+    """Windows that were decoded in them."""
+    batch_room: int = 0
+    """Windows that they had room for: ``batch_rows / batch_room`` is the efficiency of batching."""
     segments: int = 0
     cpu_s: float = 0.0
     """CPU time of the worker process during the job."""
@@ -142,3 +148,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     work: Work = Work()
     rss_bytes: int = 0
     """Resident memory of the worker after the job; 0 where it is not known."""
+    steps: int = 1
+    """Steps that it took: more than one when its audio was cut, or when speakers were told apart. Timings and work are
+    then the sums over all of them; the worker is the one that did the last."""

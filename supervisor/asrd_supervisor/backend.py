@@ -8,7 +8,6 @@ import zmq
 
 from asrd_protocol import VERSION, link
 from asrd_protocol.codec import UNDECODABLE
-from asrd_protocol.messages import Submit
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.sockets import Limits, Parcel, Router
@@ -43,13 +42,13 @@ class Backend:
 
     # --- to workers ---------------------------------------------------------------------------------------------------
 
-    def load(self, seat: Seat) -> None:
-        """Tell a worker which engine to load."""
-        self._send(seat, self._loads[seat.pool])
+    def load(self, seat: Seat, changed: link.Load | None = None) -> None:
+        """Tell a worker which engine to load: that of the configuration, or what operators have made of it."""
+        self._send(seat, changed or self._loads[seat.pool])
 
-    def run(self, seat: Seat, attempt: int, submit: Submit) -> None:
-        """Give a worker a step; the audio has been handed over as an open file."""
-        self._send(seat, link.RunStep(attempt, submit.audio, submit.options))
+    def run(self, seat: Seat, step: link.Step) -> None:
+        """Give a worker a step; what it is about has been handed over as an open file."""
+        self._send(seat, step)
 
     def canary(self, seat: Seat, attempt: int, runs: int) -> None:
         """Have a worker transcribe the built-in clip."""
@@ -100,14 +99,26 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.StepProgressed(seat, attempt, done, duration)
         case link.StepFailed(attempt, fault, leave):
             return ev.StepFaulted(seat, attempt, fault, leave)
-        case link.StepSegment() | link.StepDone() if body is None:
+        case link.StepSplit(attempt, chunks) if not _whole(chunks):
+            return ev.WorkerBroke(seat, "it has cut audio into pieces that do not make a whole")
+        case link.StepSegment() | link.StepDone() | link.StepSplit() if body is None:
             return ev.WorkerBroke(seat, "a result without a body")
         case link.StepSegment(attempt, index, done):
             return ev.SegmentDecoded(seat, attempt, index, done, body)
+        case link.StepSplit(timings=timings) if not _sane(timings):
+            return ev.WorkerBroke(seat, "a result with numbers that are none")
+        case link.StepSplit(attempt, chunks, timings):
+            return ev.StepSplit(seat, attempt, tuple((cut.start, cut.end) for cut in chunks), body, timings)
         case link.StepDone(timings=timings, work=work) if not (_sane(timings) and _sane(work)):
             return ev.WorkerBroke(seat, "a result with numbers that are none")
         case link.StepDone(attempt, timings, work, rss=rss):
             return ev.StepFinished(seat, attempt, timings, work, body, rss)
+
+
+def _whole(chunks: list[link.Cut]) -> bool:
+    """From the start of the audio to its end, with no gap."""
+    edges = zip(chunks, chunks[1:], strict=False)
+    return chunks[0].start == 0 and all(c.start < c.end for c in chunks) and all(a.end == b.start for a, b in edges)
 
 
 def _where(error: Exception) -> str:

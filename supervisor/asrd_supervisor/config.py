@@ -16,6 +16,7 @@ from asrd_supervisor.core.policy import (
     Deadlines,
     DriftPolicy,
     Duration,
+    IdleTime,
     PositiveDuration,
     PositiveSize,
     QueuePolicy,
@@ -47,11 +48,21 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pass
 
 
+class SplitConfig(_Table, frozen=True, kw_only=True):
+    """How long audio is shared by the workers of a pool: it is cut at silences, into chunks that are jobs' steps."""
+
+    longer_than: Duration = Duration(180)
+    """Audio of so many seconds or less is transcribed by one worker at a stretch; 0: all audio is."""
+    chunk: PositiveDuration = PositiveDuration(120)
+    """About the length of a chunk. What has to be done again after a death is one chunk at most."""
+
+
 class PoolConfig(_Table, frozen=True, kw_only=True):
     """One pool: workers that are all alike."""
 
     engine: str = "faster-whisper"
-    """Name of the engine, as registered under the entry points ``asrd.engines``."""
+    """Name of the engine, as registered under the entry points ``asrd.engines``. One whose name begins with ``diarize``
+    tells speakers apart, for jobs of the other pools."""
     model: str = "tiny.en"
     """A directory, or a name that the engine resolves: the bundled model first, then the hub's cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -71,10 +82,14 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     more), ``compact`` gives it back, ``default`` leaves glibc alone."""
     offline: bool = True
     """Whether models come from directories and caches only. The daemon downloads nothing unless told so."""
+    idle_ttl: IdleTime = IdleTime(-1)
+    """After so long without a job the workers leave and free their memory; the next job starts them, and waits for
+    that. 0: when the queue is empty (a second later); -1: never."""
     env: dict[str, str] = {}
     """Environment variables of the workers, over the daemon's own settings."""
     options: dict[str, Any] = {}
     """Further settings of the engine; checked by the engine itself."""
+    split: SplitConfig = SplitConfig()
     recycle: RecyclePolicy = RecyclePolicy()
     drift: DriftPolicy = DriftPolicy()
     canary: CanaryPolicy = CanaryPolicy()
@@ -157,6 +172,9 @@ class Config(_Table, frozen=True, kw_only=True):
     """One table for each pool, by its name."""
     default_pool: str = ""
     """Which pool a job goes to that names none; empty for the first one."""
+    models_dir: str = ""
+    """Where workers look for models by name, as ``$ASRD_MODELS_DIR`` for them and for ``asrd models``; empty: that
+    variable of the daemon's own environment, else ``models`` in its state directory."""
     queue: QueuePolicy = QueuePolicy()
     retries: RetryPolicy = RetryPolicy()
     audio: AudioLimits = AudioLimits()
@@ -214,6 +232,33 @@ def decode(data: dict[str, Any]) -> Config:
     return config
 
 
+CHANGEABLE = ("compute_type", "model", "offline", "threads")
+"""What can be set while a pool runs, and ``options.NAME``: what an engine is told when it loads."""
+
+
+def changed(pool: PoolConfig, path: str, settings: dict[str, Any]) -> PoolConfig:
+    """A pool with other settings of its engine; ``settings`` has keys of a pool's table, and ``options.NAME``.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what was found.
+    """
+    plain, options = {}, dict(pool.options)
+    for key, value in settings.items():
+        table, dot, name = key.partition(".")
+        if table == "options" and name:
+            options[name] = value
+        elif not dot and key in CHANGEABLE:
+            plain[key] = value
+        else:
+            able = ", ".join((*CHANGEABLE, "options.NAME"))
+            hint = did_you_mean(key, CHANGEABLE)
+            raise ConfigError(f"{path}.{key}: cannot be set while the pool runs; these can: {able}{hint}")
+    fresh: PoolConfig = _convert(plain, PoolConfig, path)
+    made = msgspec.structs.replace(pool, **{key: getattr(fresh, key) for key in plain}, options=options)
+    _check_handed_over(made, path)
+    return made
+
+
 def _check_limits(policy: RecyclePolicy, path: str) -> None:
     """A worker cannot be replaced for its memory after it was killed for it."""
     if 0 < policy.kill_rss < policy.max_rss:
@@ -254,13 +299,16 @@ def _quantity(kind: type, value: object) -> object:
     """A time or a size, from a number or from text such as ``30s`` and ``512MB``."""
     if not issubclass(kind, Duration | Size):
         raise NotImplementedError
+    if issubclass(kind, IdleTime) and value in (-1, "-1"):
+        return kind(-1)
     timely = issubclass(kind, Duration)
     units: dict[str, Any] = dict(_UNITS) if timely else dict(_SIZES)
     amount = value
     if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)):
         amount = float(found[1]) * units.get(found[2], math.nan)
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < _ENOUGH:
-        raise ValueError("Expected a number or text such as " + ("'30s'" if timely else "'512MB'"))
+        also = ", or -1" if issubclass(kind, IdleTime) else ""
+        raise ValueError("Expected a number or text such as " + ("'30s'" if timely else "'512MB'") + also)
     if not amount and issubclass(kind, PositiveDuration | PositiveSize):
         raise ValueError("Expected more than 0")
     return kind(amount)

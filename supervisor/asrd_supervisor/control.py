@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import zmq
@@ -10,7 +11,8 @@ import zmq
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import MAX_HEADER, Codec, Encoding, Unreadable, did_you_mean, encode
 from asrd_protocol.faults import Code, Fault
-from asrd_supervisor.config import Config
+from asrd_supervisor import sizing
+from asrd_supervisor.config import Config, ConfigError
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.supervisor import Supervisor
@@ -19,6 +21,9 @@ from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.peers import Access, Peer
 from asrd_supervisor.report import insights, recycles, snapshot
 from asrd_supervisor.sockets import Limits, Parcel, Router
+
+Command = msg.Recycle | msg.Unload | msg.Load | msg.Reload | msg.SetPool | msg.Drain | msg.Stop
+"""What only an operator may ask for."""
 
 
 class Control:
@@ -102,7 +107,7 @@ class Control:
             case msg.Jobs():
                 return snapshot.jobs(self._core, self._ledger, now, question, lambda job: self._sees(peer, job))
             case msg.Pools():
-                return snapshot.pools(self._core, self._config)
+                return snapshot.pools(self._core, self._config, now)
             case msg.Recycles(pool=pool):
                 return self._no_pool(pool) or recycles.report(self._core, now, question)
             case msg.Insights():
@@ -117,10 +122,12 @@ class Control:
         record = self._ledger.find(job)
         return peer.trusted or (record is not None and record.owner == peer.owner)
 
-    def _command(self, command: msg.Recycle | msg.Drain | msg.Stop) -> msg.Done | msg.Refused:
+    def _command(self, command: Command) -> msg.Done | msg.Refused:
         match command:
             case msg.Recycle():
                 return self._recycle(command)
+            case msg.Unload(pool=pool) | msg.Load(pool=pool) | msg.Reload(pool=pool) | msg.SetPool(pool=pool):
+                return self._no_pool(pool) or self._engine(pool, command)
             case msg.Drain(resume=resume):
                 self._post(ev.DrainRequested(resume))
                 return msg.Done(message="new jobs are taken again" if resume else "new jobs are refused")
@@ -135,6 +142,43 @@ class Control:
             return None
         hint = did_you_mean(name, self._core.pools)
         return msg.Refused(fault=Fault.of(Code.UNKNOWN_POOL, f"there is no pool {name!r}{hint}"))
+
+    def _engine(self, name: str, command: msg.Unload | msg.Load | msg.Reload | msg.SetPool) -> msg.Done | msg.Refused:
+        """What the workers of a pool have loaded, or whether they have."""
+        pool = self._core.pools[name]
+        resting = pool.staffing.rest.asleep
+        match command:
+            case msg.Unload() if pool.unavailable:
+                return msg.Refused(fault=pool.unavailable_fault())
+            case msg.Unload():
+                self._post(ev.RestRequested(name))
+                return msg.Done(message=f"the workers of {name!r} leave after their steps; the next job starts them")
+            case msg.Load():
+                self._post(ev.WakeRequested(name))
+                warm = pool.ready >= pool.policy.workers
+                return msg.Done(message=f"the workers of {name!r} are " + ("ready" if warm else "starting"))
+            case msg.Reload():
+                self._post(ev.RenewRequested(name, "reload"))
+                said = "rests: it reads its model when it starts" if resting else "reads its model again"
+                return msg.Done(message=f"{name!r} {said}")
+            case msg.SetPool(settings=settings):
+                return self._set(name, settings, resting=resting)
+
+    def _set(self, name: str, settings: dict[str, Any], *, resting: bool) -> msg.Done | msg.Refused:
+        """Held against the same rules as the file."""
+        known = self._core.pools[name].staffing.editions.wanted.settings
+        try:
+            made = sizing.reset(self._config.pools[name], f"pools.{name}", {**known, **settings})
+        except ConfigError as error:
+            return msg.Refused(fault=Fault.of(Code.BAD_OPTION, str(error)))
+        load = sizing.load(made, self._config)
+        told = sizing.told(load.settings, {**known, **settings})
+        if told == sizing.told(sizing.now(self._config, name, known), told):
+            return msg.Done(message=f"{name!r} has these settings already")
+        self._post(ev.RenewRequested(name, "changed", told, load))
+        said = ", ".join(f"{key}={told[key]}" for key in settings)
+        when = "when it starts" if resting else "one worker after the other"
+        return msg.Done(message=f"{name!r} gets {said}, {when}, until the daemon ends; change its configuration too")
 
     def _recycle(self, command: msg.Recycle) -> msg.Done | msg.Refused:
         pools = self._core.pools

@@ -78,7 +78,7 @@ class Daemon:
         self._publisher = Publisher(self._context, loop, addresses.events)
         self._timers = Timers(loop, post)
         specs = {n: LaunchSpec(p.python, worker_environment(p)) for n, p in config.pools.items()}
-        self._launcher = Launcher(loop, addresses.workers, specs, post)
+        self._launcher = Launcher(loop, addresses.workers, specs, self._on_exit)
         loads = {n: link.Load(p.engine, sizing.settings(p), float(config.audio.max_s)) for n, p in config.pools.items()}
         self._backend = Backend(self._context, loop, addresses.workers, loads, post)
         access = Access(config.access.uids, config.access.gids, config.access.operators)
@@ -86,7 +86,10 @@ class Daemon:
             self._context, loop, addresses.control, core, config, self._ledger, access, post, self._launcher.pid
         )
         files = NamedFiles(config.access.allowed_roots)
-        self._handover = HandOver(loop, storage.spool, files, self._launcher, self._backend, post)
+        chunking = sizing.chunking(config)
+        self._handover = HandOver(
+            loop, storage.spool, self._ledger, files, self._launcher, self._backend, chunking, post
+        )
         results = config.results
         rules = Rules(config.audio.max_body, results.max_bytes, results.max_jobs)
         admission = Admission(core.jobs, self._ledger, rules)
@@ -134,6 +137,10 @@ class Daemon:
         finally:
             await self._close()
         return Exit.IO if self._ledger.broken else code
+
+    def _on_exit(self, event: ev.WorkerExited) -> None:
+        self._handover.forget(event.seat)
+        self._owner.post(event)
 
     def _who_works(self) -> Workers:
         """The processes that the host is asked about."""
@@ -255,8 +262,25 @@ class Daemon:
             if not left:
                 self._handover.offer(ev.AttemptPersisted(action.seat, action.attempt))
 
-        self._ledger.attempt(action.job, action.attempts, action.deaths, ready)
-        self._handover.prepare(record, action.seat, action.attempt, ready)
+        self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step)
+        self._handover.prepare(record, action, ready)
+
+    def _keep_part(self, action: do.PersistPart) -> None:
+        """When the chunk is stored, what comes after it may be seen."""
+        record = self._ledger.find(action.job)
+        assert record
+
+        def kept() -> None:
+            if record.reel:
+                self._frontend.relay_segments(record, record.reel.end(action.step))
+
+        self._ledger.keep(action, kept)
+
+    def _relay(self, action: do.Relay) -> None:
+        if action.index is not None and (record := self._ledger.find(action.job)) and record.reel:
+            shown = record.reel.add(action.step, action.attempt, action.index, action.body)
+            self._frontend.relay_segments(record, shown)
+        self._frontend.relay(action.job, action.done, action.duration)
 
     def _perform_for_client(self, action: do.Action) -> None:
         match action:
@@ -264,16 +288,18 @@ class Daemon:
                 self._ledger.persist(job)
             case do.PersistAttempt():
                 self._persist_attempt(action)
-            case do.PersistWait(job, attempts, deaths):
-                self._ledger.wait(job, attempts, deaths)
+            case do.PersistWait(job, attempts, deaths, step):
+                self._ledger.wait(job, attempts, deaths, step)
+            case do.PersistPlan(seat=seat, attempt=attempt):
+                self._ledger.divide(action, self._handover.take_tape(seat, attempt))
+            case do.PersistPart():
+                self._keep_part(action)
             case do.Accept(job, ahead, eta):
                 self._frontend.accept(job, ahead, eta)
             case do.Refuse(job, fault):
                 self._frontend.refuse(job, fault)
-            case do.Relay(job, done, duration, attempt, index, body):
-                if index is not None:
-                    self._frontend.relay_segment(job, attempt, index, body)
-                self._frontend.relay(job, done, duration)
+            case do.Relay():
+                self._relay(action)
             case do.Deliver() | do.Fail():
                 self._timers.forget(action.job.id)
                 self._settle(action)
@@ -287,7 +313,7 @@ class Daemon:
                 report = job_report(job, now, "completed")
             case do.Fail(fault=fault):
                 body = None
-                answer = msg.Failed(job=job.id, fault=fault, attempts=job.step.attempts, seat=job.seat)
+                answer = msg.Failed(job=job.id, fault=fault, attempts=job.attempts, seat=job.seat)
                 report = job_report(job, now, _END.get(fault.code, "failed"), fault=fault)
         self._ledger.settle(Ended(answer, body), report, self._frontend.settle)
 

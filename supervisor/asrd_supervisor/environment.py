@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from asrd_supervisor.bridge import ENGINE, OF_ONE_INTERPRETER, foreign
 from asrd_supervisor.config import PoolConfig
 from asrd_supervisor.systemd import ENVIRONMENT as MANAGER_VARIABLES
 
@@ -37,7 +38,9 @@ _CUDA = {
 def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of the workers of a resolved pool. What the pool sets by itself has the last word."""
     inherited = os.environ if environ is None else environ
-    env = {name: value for name, value in inherited.items() if name not in MANAGER_VARIABLES}
+    unwanted = {*MANAGER_VARIABLES, *(OF_ONE_INTERPRETER if foreign(pool.python) else ())}
+    env = {name: value for name, value in inherited.items() if name not in unwanted}
+    env[ENGINE] = pool.engine
     env |= _ALWAYS | _ALLOCATOR[pool.allocator]
     env["OMP_NUM_THREADS"] = str(pool.threads or 1)
     if pool.offline:

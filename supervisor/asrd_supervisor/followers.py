@@ -9,8 +9,9 @@ from asrd_protocol import messages as msg
 from asrd_protocol.codec import Encoding
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.peers import Peer
-from asrd_supervisor.records import Body, Ended
+from asrd_supervisor.records import Ended
 from asrd_supervisor.sockets import Router
+from asrd_supervisor.sources import Body
 
 MOST = 64
 """Callers that follow one job."""

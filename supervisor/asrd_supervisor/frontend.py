@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -19,10 +19,10 @@ from asrd_supervisor.followers import Caller, Follower, Followers
 from asrd_supervisor.ledger import Ledger
 from asrd_supervisor.named_files import InputFault, NamedFiles
 from asrd_supervisor.peers import Access
-from asrd_supervisor.records import Body, Ended, Record, submitted
+from asrd_supervisor.records import Ended, Record, submitted
 from asrd_supervisor.report.snapshot import pending
 from asrd_supervisor.sockets import Parcel, Router
-from asrd_supervisor.sources import Named
+from asrd_supervisor.sources import Body, Named
 
 MAX_WAITING = 64
 """Questions that wait until a job is stored, and callers that follow one."""
@@ -209,7 +209,7 @@ class Frontend:
 
     def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
         follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)
-        if follower.stream:
+        if follower.stream and record.streams:
             for index in range(wait.since, len(record.segments)):
                 answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
                 self._send(caller, answer, record.segments[index])
@@ -246,10 +246,12 @@ class Frontend:
         """How far a job is."""
         self._followers.relay(msg.Progress(job=job, done=done, duration=duration))
 
-    def relay_segment(self, job: str, attempt: int, index: int, body: Body) -> None:
-        """A segment of a job."""
-        self._ledger.note_segment(job, attempt, index, body)
-        self._followers.relay(msg.SegmentDecoded(job=job, index=index, attempt=attempt), body)
+    def relay_segments(self, record: Record, shown: Iterable[tuple[int, Body]]) -> None:
+        """Segments of a job that may be seen now."""
+        for index, body in shown:
+            if record.streams:
+                answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
+                self._followers.relay(answer, body)
 
     def settle(self, ended: Ended) -> None:
         """The job has ended, and that is stored."""

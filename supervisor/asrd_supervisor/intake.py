@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from asrd_supervisor.records import Body, Record, fingerprint
-from asrd_supervisor.sources import Named, Spooled
+from asrd_supervisor.records import Record, fingerprint
+from asrd_supervisor.sources import Body, Named, Spooled
 from asrd_supervisor.spool import Spool
 
 THREADS = 4
@@ -85,6 +85,19 @@ class Intake:
                 digest = fingerprint(request, named, body)
             finally:
                 self._loop.call_soon_threadsafe(known, digest)
+
+        self._files.submit(work)
+
+    def adopt(self, job: str, tape: int, done: Callable[[Spooled | Exception], None]) -> None:
+        """Keep a file that a worker has written; ``done`` is called later."""
+
+        def work() -> None:
+            outcome: Spooled | Exception
+            try:
+                outcome = self._spool.adopt(job, tape)
+            except Exception as error:
+                outcome = error
+            self._loop.call_soon_threadsafe(done, outcome)
 
         self._files.submit(work)
 

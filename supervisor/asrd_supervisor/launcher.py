@@ -11,13 +11,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.bridge import NO_INTERPRETER, Bridge, foreign, interpreter, way_out
 from asrd_supervisor.core.events import WorkerExited
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.output import Output
@@ -27,6 +27,9 @@ REAP_S = 2.0
 """Seconds that the end of the daemon waits for a dead worker that somebody traces."""
 
 OUT_OF_MEMORY = "killed by the kernel, out of memory"
+
+_SAID = "asrd: "
+"""How a worker that cannot even greet begins the line that tells why."""
 
 
 class LaunchSpec(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class Launcher:
         self._post = post
         self._running: dict[Seat, Process] = {}
         self._oom_kills = oom_kills()
+        self._bridge = Bridge.beside(address)
 
     def pid(self, seat: Seat) -> int | None:
         """The process id of a running worker."""
@@ -77,23 +81,13 @@ class Launcher:
         spec = self._specs[seat.pool]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        command = [spec.python or sys.executable, "-P", "-m", "asrd_worker", "--seat", str(seat)]
-        command += ["--link", self._address, "--parent", str(os.getpid())]
+        command = ["--seat", str(seat), "--link", self._address, "--parent", str(os.getpid())]
         command += ["--door", str(theirs.fileno())]
         try:
-            popen = subprocess.Popen(
-                command,
-                env=spec.env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                pass_fds=(theirs.fileno(),),
-            )
+            popen = self._start(spec, command, theirs.fileno())
         except OSError as error:
             ours.close()
-            how = f"cannot start {command[0]}: {error.strerror}"
-            self._post(WorkerExited(seat, how, hopeless=isinstance(error, FileNotFoundError | PermissionError)))
+            self._post(_not_started(seat, spec, error))
             return
         finally:
             theirs.close()
@@ -102,15 +96,34 @@ class Launcher:
         process = self._running[seat] = Process(seat, popen, output, ours)
         self._loop.add_reader(process.pidfd, self._exited, process)
 
-    def hand_over(self, seat: Seat, attempt: int, fd: int) -> Fault | None:
-        """Give a worker an open file for an attempt: it needs no right to the file, and no name of it.
+    def _start(self, spec: LaunchSpec, options: list[str], door: int) -> subprocess.Popen[bytes]:
+        """Run the worker's program in the interpreter of the pool.
+
+        Raises:
+            OSError: it cannot be run.
+        """
+        python, env = [interpreter(spec.python), "-P"], spec.env
+        if foreign(spec.python):
+            python, env = python[:1], self._bridge.environment(spec.env)
+        return subprocess.Popen(
+            [*python, "-m", "asrd_worker", *options],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            pass_fds=(door,),
+        )
+
+    def hand_over(self, seat: Seat, attempt: int, *fds: int) -> Fault | None:
+        """Give a worker open files for an attempt: it needs no right to the files, and no names of them.
 
         None, or why that cannot be done; that the worker is about to be gone is no reason, for its exit will tell.
         """
         process = self._running.get(seat)
         try:
             if process:
-                socket.send_fds(process.door, [attempt.to_bytes(8, "big")], [fd])
+                socket.send_fds(process.door, [attempt.to_bytes(8, "big")], fds)
         except (BrokenPipeError, ConnectionResetError):
             return None
         except OSError as error:
@@ -136,6 +149,7 @@ class Launcher:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.popen.wait(REAP_S)
             self._forget(process)
+        self._bridge.close()
 
     def _exited(self, process: Process) -> None:
         self._loop.remove_reader(process.pidfd)
@@ -147,6 +161,8 @@ class Launcher:
         tail = process.output.finish()
         self._forget(process)
         how = "held by a tracer" if code is None else self._how(process, code)
+        if code == Exit.CONFIG:
+            how = _told(self._specs[process.seat.pool], tail) or how
         self._post(WorkerExited(process.seat, how, code == Exit.CONFIG, tail))
 
     def _reap(self, popen: subprocess.Popen[bytes]) -> None:
@@ -178,3 +194,16 @@ class Launcher:
     def _signal_group(pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _not_started(seat: Seat, spec: LaunchSpec, error: OSError) -> WorkerExited:
+    """As if it had left at once."""
+    how = f"cannot start {interpreter(spec.python)}: {error.strerror}"
+    hopeless = error.errno in NO_INTERPRETER
+    return WorkerExited(seat, f"{how}; {way_out(spec.env)}" if hopeless else how, hopeless)
+
+
+def _told(spec: LaunchSpec, tail: tuple[str, ...]) -> str:
+    """What a worker said of its interpreter, and what helps; empty when it was of something else that it complained."""
+    said = next((line.removeprefix(_SAID) for line in reversed(tail) if line.startswith(_SAID)), "")
+    return f"{said}; {way_out(spec.env)}" if said else ""

@@ -17,13 +17,14 @@ from functools import partial
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sources
+from asrd_supervisor.assembly import Assembly
+from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.intake import Intake, Outcome
 from asrd_supervisor.journal import entries
 from asrd_supervisor.journal.entries import Result
 from asrd_supervisor.journal.writer import Journal
 from asrd_supervisor.records import (
-    Body,
     Ended,
     Record,
     buffer_of,
@@ -34,7 +35,8 @@ from asrd_supervisor.records import (
     request_of,
     submitted_again,
 )
-from asrd_supervisor.sources import Named, Spooled
+from asrd_supervisor.reel import Reel
+from asrd_supervisor.sources import Body, Named, Spooled
 from asrd_supervisor.spool import Spool
 
 JUMP_S = 60.0
@@ -59,6 +61,7 @@ class Ledger:
         self._spool = spool
         self._post = post
         self._broken = broken
+        self._assembly = Assembly(self.intake, writer, post, broken)
         self._records: dict[str, Record] = {}
         self._looked = (time.time(), time.monotonic())
         self.broken = False
@@ -95,7 +98,8 @@ class Ledger:
     def begin(self, owner: str, submit: msg.Submit, body: Body | None, named: Named | None, connection: str) -> Record:
         """A job has come; nothing of it is stored."""
         assert submit.job
-        record = Record(submit.job, owner, request_of(submit), source=named, connection=connection)
+        streams = submit.diarize is None
+        record = Record(submit.job, owner, request_of(submit), source=named, connection=connection, streams=streams)
         self._records[submit.job] = record
         self.asked += len(record.request)
         self.intake.hold(submit.job, body)
@@ -165,21 +169,32 @@ class Ledger:
 
     # --- its attempts -------------------------------------------------------------------------------------------------
 
-    def attempt(self, job: str, attempts: int, deaths: int, done: Callable[[], None]) -> None:
-        """Store that a worker is going to try."""
+    def attempt(self, job: str, attempts: int, deaths: int, done: Callable[[], None], step: int = 0) -> None:
+        """Store that a worker is going to try a step."""
         record = self._records[job]
-        record.attempt, record.segments = attempts, []
-        self._writer.write(entries.Attempt(job, attempts, deaths), lambda _: done())
+        record.attempt = attempts
+        record.reel = record.reel or Reel()
+        record.reel.begin(step, attempts)
+        self._writer.write(entries.Attempt(job, attempts, deaths, step), lambda _: done())
 
-    def wait(self, job: str, attempts: int, deaths: int) -> None:
-        """Store that the job waits for its next attempt."""
-        self._writer.write(entries.Wait(job, attempts, deaths), lambda _: None)
+    def wait(self, job: str, attempts: int, deaths: int, step: int = 0) -> None:
+        """Store that a step waits for its next attempt."""
+        self._writer.write(entries.Wait(job, attempts, deaths, step), lambda _: None)
 
-    def note_segment(self, job: str, attempt: int, index: int, body: Body) -> None:
-        """A segment of a running job."""
-        record = self._records[job]
-        if attempt == record.attempt and index == len(record.segments):
-            record.segments.append(body)
+    # --- its steps, where it has several ------------------------------------------------------------------------------
+
+    def divide(self, plan: do.PersistPlan, tape: int | None) -> None:
+        """Store where the audio of a job was cut; ``PlanPersisted`` or ``PlanUnstored`` follows."""
+        self._assembly.divide(self._records[plan.job], tape, plan.chunks, bytes(buffer_of(plan.head)))
+
+    def keep(self, part: do.PersistPart, done: Callable[[], None]) -> None:
+        """Store what a step has given, ``done`` is called then; ``PartPersisted`` follows."""
+        given = part.body if isinstance(part.body, Fault) else bytes(buffer_of(part.body))
+        self._assembly.keep(self._records[part.job], part.step, given, part.timings, part.work, done)
+
+    def gather(self, record: Record, done: Callable[[bytes | Fault], None]) -> None:
+        """All parts of a job as one sheaf, in msgpack."""
+        self._assembly.gather(record, done)
 
     # --- its end ------------------------------------------------------------------------------------------------------
 
@@ -193,21 +208,27 @@ class Ledger:
             tell(ended)
             self._note_end(record, report, time.time(), len(header) + len(body or b""))
 
-        self._writer.write(entries.End(record.job, report.state, answer, pack(report), time.time()), done)
+        again = keeps_audio(report)
+        self._writer.write(entries.End(record.job, report.state, answer, pack(report), time.time(), again), done)
 
     def _note_end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
         record.report, record.ended_at = report, ended_at
         self.asked -= len(record.request)
-        record.request, record.segments = b"", []
-        if isinstance(record.source, Spooled):
-            if keeps_audio(report):
-                size += record.source.size
-            else:
-                self.intake.drop(record.source)
-                record.source = None
+        record.request, record.reel = b"", None
+        if keeps_audio(report):
+            size += sum(source.size for source in record.spooled)
+        else:
+            self._drop_files(record)
         record.size = size
         self.known += 1
         self.kept += size
+
+    def _drop_files(self, record: Record) -> None:
+        for source in record.spooled:
+            self.intake.drop(source)
+        record.plan = None
+        if isinstance(record.source, Spooled):
+            record.source = None
 
     def answer(self, job: str, tell: Callable[[Ended], None]) -> None:
         """Read the end of a job that has ended."""
@@ -228,8 +249,7 @@ class Ledger:
         self.kept -= record.size
 
         def forgotten(_: Result) -> None:
-            if isinstance(record.source, Spooled):
-                self.intake.drop(record.source)
+            self._drop_files(record)
             done()
 
         self._writer.write(entries.Forget(job), forgotten)
@@ -246,7 +266,9 @@ class Ledger:
             record.request = result.entry.request
             self.asked += len(record.request)
             done()
-            self._post(ev.JobRecovered(submitted_again(record, record.submit.deadline)))
+            chunks, steps = self._assembly.restore(record, result)
+            submitted = submitted_again(record, record.submit.deadline)
+            self._post(ev.JobRecovered(submitted, chunks=chunks, steps=steps))
             record.go_on()
 
         record.accepted_at = time.time()
@@ -258,7 +280,7 @@ class Ledger:
     def recover(self, standings: list[entries.Standing]) -> list[ev.JobRecovered]:
         """Take in what the journal knows; the jobs that have not ended."""
         found = [event for standing in standings if (event := self._take_in(standing))]
-        self._spool.sweep(r.source.name for r in self._records.values() if isinstance(r.source, Spooled))
+        self._spool.sweep(source.name for record in self._records.values() for source in record.spooled)
         return found
 
     def _take_in(self, standing: entries.Standing) -> ev.JobRecovered | None:
@@ -267,8 +289,10 @@ class Ledger:
         record = Record(
             entry.job, entry.owner, entry.request, digest=entry.digest, source=source, accepted_at=entry.accepted_at
         )
+        record.streams = record.submit.diarize is None
         self._records[entry.job] = record
         self.asked += len(record.request)
+        chunks, steps = self._assembly.restore(record, standing)
         if standing.state in entries.ENDED:
             report = read_report(standing.report)
             if not keeps_audio(report):
@@ -278,7 +302,8 @@ class Ledger:
         left = None
         if (deadline := record.submit.deadline) is not None:
             left = min(deadline, max(0.0, deadline - (time.time() - entry.accepted_at)))
-        return ev.JobRecovered(submitted_again(record, left), standing.attempts, standing.deaths, standing.interrupted)
+        counts = (standing.attempts, standing.deaths, standing.interrupted)
+        return ev.JobRecovered(submitted_again(record, left), *counts, chunks, steps)
 
     def ended(self) -> Iterator[Record]:
         """The jobs that have ended, the newest first."""

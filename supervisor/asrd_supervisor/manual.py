@@ -103,6 +103,8 @@ def _toml(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case Duration() if value < 0:
+            return f"{value:g}"
         case Duration() if value and value % 3600 == 0:
             return f'"{value / 3600:g}h"'
         case Duration():

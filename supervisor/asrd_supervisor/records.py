@@ -10,16 +10,15 @@ from asrd_protocol import messages as msg
 from asrd_protocol.faults import BLAME, Blame
 from asrd_supervisor import sources
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.sources import Source
+from asrd_supervisor.core.stages import FIRST_CHUNK
+from asrd_supervisor.reel import Reel
+from asrd_supervisor.sources import Body, Source, Spooled
 from asrd_supervisor.spool import digest_of
 
 pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _submit = msgspec.msgpack.Decoder(msg.Submit).decode
 read_report = msgspec.msgpack.Decoder(msg.JobReport).decode
 read_answer = msgspec.msgpack.Decoder(msg.Completed | msg.Failed).decode
-
-Body = bytes | zmq.Frame
-
 
 _OWN_FAULTS = {str(code) for code, blame in BLAME.items() if blame is Blame.CALLER}
 """As words: another release may have written codes that this one does not know."""
@@ -32,6 +31,21 @@ def keeps_audio(report: msg.JobReport) -> bool:
     return report.state == "failed" and report.code not in _OWN_FAULTS
 
 
+class Plan(msgspec.Struct, frozen=True, array_like=True):
+    """How the audio of a job was cut."""
+
+    tape: Spooled
+    """Its samples: 16 kHz, mono, int16."""
+    chunks: list[ev.Stretch]
+    head: bytes
+    """What the worker said of the whole."""
+
+    @property
+    def steps(self) -> range:
+        """The steps of the chunks."""
+        return range(FIRST_CHUNK, FIRST_CHUNK + len(self.chunks))
+
+
 class Record(msgspec.Struct):
     """One job, as much as is kept in memory."""
 
@@ -41,6 +55,8 @@ class Record(msgspec.Struct):
     """The submit; empty when the job has ended."""
     connection: str = ""
     """By which it came; empty after a restart of the daemon."""
+    streams: bool = True
+    """Whether its segments are those of its result: where speakers are wanted, they will be cut anew."""
     digest: bytes = b""
     """Empty until the audio is stored."""
     source: Source | None = None
@@ -50,8 +66,11 @@ class Record(msgspec.Struct):
     ended_at: float = 0.0
     size: int = 0
     attempt: int = 0
-    segments: list[Body] = []
-    """Of the attempt that runs."""
+    """Of the step that was begun last."""
+    plan: Plan | None = None
+    """None when its audio was not cut."""
+    reel: Reel | None = None
+    """Its segments; None before the first attempt."""
     waiting: list[Callable[[], None]] = []
     """To be called when something can be said of it."""
 
@@ -76,8 +95,19 @@ class Record(msgspec.Struct):
         assert self.report
         return msgspec.structs.replace(self.report, age_s=round(max(0.0, time.time() - self.accepted_at), 3))
 
+    @property
+    def spooled(self) -> list[Spooled]:
+        """Its files in our spool."""
+        own = [self.source] if isinstance(self.source, Spooled) else []
+        return [*own, self.plan.tape] if self.plan else own
+
+    @property
+    def segments(self) -> list[Body]:
+        """Those that may be seen."""
+        return self.reel.shown if self.reel else []
+
     def so_far(self) -> bytes:
-        """The segments of the attempt that runs, as a JSON array."""
+        """The segments that may be seen, as a JSON array."""
         return b"[" + b",".join(bytes(buffer_of(segment)) for segment in self.segments) + b"]"
 
 
@@ -102,6 +132,9 @@ def submitted(record: Record, size: int) -> ev.JobSubmitted:
         audio_s=_length(submit.audio, size),
         deadline=submit.deadline,
         retries=submit.retries,
+        diarize=submit.diarize is not None,
+        diarize_pool=submit.diarize.pool if submit.diarize else None,
+        report_missing=submit.on_chunk_error == "report",
     )
 
 

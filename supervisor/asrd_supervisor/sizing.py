@@ -1,13 +1,15 @@
 """What "auto" means on this machine: the device, the number of workers, their threads, the order of recycling."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import psutil
 
-from asrd_supervisor.config import Config, PoolConfig
+from asrd_protocol import link
+from asrd_supervisor.config import Config, PoolConfig, changed
 from asrd_supervisor.core.policy import Duration, PoolPolicy, RecyclePolicy, Size
 from asrd_supervisor.core.supervisor import Policy
 from asrd_supervisor.environment import worker_environment
@@ -40,7 +42,12 @@ def resolve(config: Config, memory: int | None = None) -> Config:
     """
     free = psutil.virtual_memory().available if memory is None else memory
     pools = {name: _resolve_pool(pool, int(free * _MEMORY_SHARE)) for name, pool in config.pools.items()}
-    return msgspec.structs.replace(config, pools=pools, default_pool=config.default_pool or next(iter(pools)))
+    if config.models_dir:
+        told = {"ASRD_MODELS_DIR": str(Path(config.models_dir).expanduser().absolute())}
+        pools = {name: msgspec.structs.replace(pool, env=told | pool.env) for name, pool in pools.items()}
+    transcribing = [name for name, pool in pools.items() if not diarizes(pool)]
+    default = config.default_pool or next(iter(transcribing or pools))
+    return msgspec.structs.replace(config, pools=pools, default_pool=default)
 
 
 def policy(config: Config) -> Policy:
@@ -54,7 +61,7 @@ def policy(config: Config) -> Policy:
     )
 
 
-def settings(pool: PoolConfig) -> dict[str, object]:
+def settings(pool: PoolConfig) -> dict[str, Any]:
     """What the engine of a resolved pool is told."""
     return {
         "model": pool.model,
@@ -65,6 +72,50 @@ def settings(pool: PoolConfig) -> dict[str, object]:
         "offline": pool.offline,
         **pool.options,
     }
+
+
+def load(pool: PoolConfig, config: Config) -> link.Load:
+    """The first message to the workers of a resolved pool."""
+    return link.Load(pool.engine, settings(pool), float(config.audio.max_s))
+
+
+def reset(pool: PoolConfig, path: str, wanted: dict[str, Any]) -> PoolConfig:
+    """A resolved pool with other settings of its engine, resolved as well.
+
+    Raises:
+        ConfigError: naming the key, what was expected and what was found.
+    """
+    made = changed(pool, path, wanted)
+    assert isinstance(made.workers, int)
+    compute_type = _compute_type(made.compute_type, made.device)
+    return msgspec.structs.replace(
+        made, compute_type=compute_type, threads=made.threads or max(1, cores() // made.workers)
+    )
+
+
+def now(config: Config, name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """What the engine of a pool of a resolved configuration is told, with what operators have set."""
+    return settings(reset(config.pools[name], f"pools.{name}", wanted))
+
+
+def told(all_of_it: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Of what an engine is told, that which was asked for: with every ``auto`` replaced."""
+    return {key: all_of_it.get(key.removeprefix("options.")) for key in keys}
+
+
+def diarizes(pool: PoolConfig) -> bool:
+    """Whether a pool tells speakers apart instead of transcribing."""
+    return pool.engine.startswith("diarize")
+
+
+def chunking(config: Config) -> dict[str, link.Chunking]:
+    """How the pools of a resolved configuration cut long audio; those that do not are left out."""
+    found = {}
+    for name, pool in config.pools.items():
+        if pool.split.longer_than and not diarizes(pool):
+            assert isinstance(pool.workers, int)
+            found[name] = link.Chunking(float(pool.split.longer_than), float(pool.split.chunk), pool.workers)
+    return found
 
 
 def warnings(config: Config) -> list[str]:
@@ -86,7 +137,7 @@ def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
     if device == "auto":
         device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
     fit = max(1, memory // worker_bytes(pool.model))
-    automatic = min(cores(), fit) if device == "cpu" else 1
+    automatic = min(cores(), fit) if device == "cpu" and not diarizes(pool) else 1
     workers = automatic if isinstance(pool.workers, str) else pool.workers
     order: Literal["start-first", "stop-first"]
     if pool.recycle.order == "auto":
@@ -139,7 +190,9 @@ def _pool_policy(name: str, pool: PoolConfig, config: Config) -> PoolPolicy:
         name=name,
         workers=pool.workers,
         start_first=pool.recycle.order == "start-first",
+        idle_ttl=pool.idle_ttl,
         device=device_name(pool.device, pool.device_index, worker_environment(pool)),
+        diarizes=diarizes(pool),
         recycle=pool.recycle,
         drift=pool.drift,
         canary=pool.canary,

@@ -3,6 +3,10 @@
 import errno
 
 import msgspec
+import zmq
+
+Body = bytes | zmq.Frame
+"""Audio or a transcript, as it came or was stored."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 """Errors that go away when others need less: of the disk, or of open files. Every other one is no weather."""

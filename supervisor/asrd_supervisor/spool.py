@@ -61,6 +61,31 @@ class Spool:
             raise
         return Spooled(name, len(data))
 
+    def tape(self) -> int | None:
+        """A new file with no name, for a worker to write samples to; None where the file system has no such files."""
+        try:
+            return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
+        except OSError:
+            return None
+
+    def adopt(self, job: str, tape: int) -> Spooled:
+        """Give such a file a name. May block.
+
+        Raises:
+            OSError: it has none then.
+        """
+        name = f"{job}-{secrets.token_hex(4)}.tape"
+        try:
+            if self._sync:
+                os.fsync(tape)
+            os.link(f"/proc/self/fd/{tape}", name, dst_dir_fd=self._fd, follow_symlinks=True)
+            if self._sync:
+                os.fsync(self._fd)
+        except OSError:
+            self._unlink(name)
+            raise
+        return Spooled(name, os.fstat(tape).st_size)
+
     def open(self, source: Spooled) -> int:
         """A descriptor for reading.
 

@@ -92,7 +92,7 @@ class BareWorker:
     def start(self, attempt: int, *, audio: Audio | None = None, body: bytes = b"audio", **options: Any) -> None:
         """Give it a step."""
         self.hand_over(attempt, body)
-        self.say(link.RunStep(attempt, audio or Pcm(), options))
+        self.say(link.RunStep(attempt, audio or Pcm(), options, None))
 
     def hand_over(self, attempt: int, body: bytes) -> None:
         """Give it an open file for a step."""

@@ -18,7 +18,7 @@ import asrd
 from asrd.aio import AsyncClient
 from asrd.cli import screen
 from asrd.cli.frame import Rate, Sample
-from asrd.cli.options import Lane, engine_options, formats_of, states_of, wishes
+from asrd.cli.options import Lane, OnChunkError, engine_options, formats_of, states_of, wishes
 from asrd.cli.output import Rendering
 from asrd.cli.source import Source, check_stems, sources
 from asrd.cli.tables import insights_lines, recycles_table, workers_table
@@ -96,10 +96,13 @@ def test_only_wishes_that_were_given_are_sent() -> None:
         "by_path": False,
         "attempts": None,
         "priority": Lane.NORMAL,
+        **dict.fromkeys(("speakers_pool", "num_speakers", "min_speakers", "max_speakers")),
+        **dict.fromkeys(("diarize", "speaker_embeddings", "no_split"), False),
+        "on_chunk_error": OnChunkError.FAIL,
     }
     assert wishes(nothing) == {"priority": "normal"}
     given = {"pool": "p", "job": "j", "client": "c", "deadline": 5.0, "by_path": True, "attempts": 2, "timeout": 3.0}
-    assert wishes({**given, "priority": Lane.LOW}) == {
+    assert wishes({**nothing, **given, "priority": Lane.LOW}) == {
         "pool": "p",
         "job": "j",
         "client": "c",

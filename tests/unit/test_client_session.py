@@ -12,7 +12,7 @@ from asrd.track import Finished, JobProgress, Track
 from asrd_protocol import messages as m
 from asrd_protocol.codec import Codec, encode
 from asrd_protocol.faults import Code, Fault
-from support.fake_daemon import completed, decoded
+from support.fake_daemon import completed, decoded, segment
 
 QUESTIONS: Codec[m.JobQuestion | m.ControlQuestion] = Codec(m.JobQuestion | m.ControlQuestion)
 
@@ -104,6 +104,37 @@ def test_a_segment_of_a_second_attempt_is_not_taken_twice() -> None:
         news = session.receive(said(answer, ref, body))
         assert news == ([] if (attempt, index) in ((2, 0), (2, 1)) else [Moved(track)])
     assert [s.id for s in track.segments] == [0, 1, 2]
+
+
+def test_segments_of_long_audio_are_numbered_through() -> None:
+    """The worker of each stretch counts its own."""
+    session = Session()
+    track, ref = submitted(session)
+    for index, own in enumerate([0, 1, 0, 1, 2]):
+        body = msgspec.json.encode(segment(own, f" {index}"))
+        assert session.receive(said(m.SegmentDecoded(job="j", index=index), ref, body)) == [Moved(track)]
+    assert [(s.id, s.text) for s in track.segments] == [(i, f" {i}") for i in range(5)]
+    answer, body = completed("j", 6)
+    session.receive(said(answer, ref, body))
+    assert [s.id for s in track.segments] == list(range(6))
+
+
+def test_a_job_with_speakers_comes_at_once_and_survives_what_others_do() -> None:
+    wanted = m.Submit(job="j", diarize=m.Speakers(num_speakers=2), split=False, on_chunk_error="report")
+    session = Session()
+    track, _ = session.submit(wanted, b"audio")
+    (again,) = sent(session.back(Channel.JOBS))
+    assert again == msgspec.structs.replace(wanted, ref=again.ref), "all that was wished for is sent again"
+    (wait,) = sent(session.receive(said(m.Accepted(job="j"), again.ref)))
+    assert isinstance(wait, m.Wait) and wait.since == 0
+    assert session.receive(said(m.Progress(job="j", done=4.0, duration=4.0), again.ref)) == [Moved(track)]
+    assert track.segments == [] and track.end is None, "all is decoded, and nothing to be seen of it"
+    wait, fetch = sent(session.back(Channel.JOBS))
+    assert isinstance(wait, m.Wait) and wait.since == 0
+    session.receive(said(m.Pending(job="j", state="running", done=4.0, duration=4.0), fetch.ref))
+    end, body = completed("j", 2)
+    assert releases(session.receive(said(end, wait.ref, body))) == ["j"]
+    assert [s.id for s in track.segments] == [0, 1]
 
 
 @given(total=st.integers(0, 6), pushes=st.lists(st.integers(0, 5), max_size=20))

@@ -52,12 +52,13 @@ def test_steps_are_those_of_the_longest_hypothesis(
 ) -> None:
     encoded = counted.encode(features)
     results = counted.generate(encoded, [[50257], [50257]], beam_size=2, num_hypotheses=2, max_length=12)
-    longest = max(len(tokens) for result in results for tokens in result.sequences_ids)
+    longest = sum(max(len(tokens) for tokens in result.sequences_ids) for result in results)
 
     work = counters.work(audio_s=60, segments=3, kind="beam2")
-    assert (work.windows, work.attempts, work.beam_steps, work.sample_steps) == (1, 1, longest, 0)
+    assert (work.windows, work.attempts, work.beam_steps, work.sample_steps) == (2, 2, longest, 0)
     assert (work.audio_s, work.segments, work.kind) == (60, 3, "beam2")
-    assert 0 < longest <= 12
+    assert 0 < longest <= 24
+    assert counted.width == 384
     assert work.cpu_s > 0
 
 
@@ -71,19 +72,29 @@ def test_a_fallback_is_counted_apart(
         )
 
     work = counters.work(60, 0)
-    assert (work.attempts, work.beam_steps) == (2, 0)
-    assert 0 < work.sample_steps <= 16
+    assert (work.attempts, work.beam_steps) == (4, 0)
+    assert 0 < work.sample_steps <= 32
 
 
 def test_a_new_job_begins_at_zero(counted: CountedModel, counters: Counters, features: ctranslate2.StorageView) -> None:
     counted.generate(counted.encode(features), [[50257], [50257]], max_length=4)
     counters.timing_vad(lambda: None)()
+    counters.batch(2, 8)
     counters.reset()
 
     work = counters.work(0, 0)
     assert (work.windows, work.attempts, work.beam_steps, work.sample_steps) == (0, 0, 0, 0)
+    assert (work.batches, work.batch_rows, work.batch_room) == (0, 0, 0)
     assert counters.vad_s == 0
     assert work.cpu_s < 1
+
+
+def test_batches_are_counted_with_the_room_that_they_had(counters: Counters) -> None:
+    counters.batch(8, 8)
+    counters.batch(3, 8)
+
+    work = counters.work(60, 0)
+    assert (work.batches, work.batch_rows, work.batch_room) == (2, 11, 16)
 
 
 def test_voice_activity_detection_is_timed_also_when_it_fails(counters: Counters) -> None:
@@ -164,6 +175,19 @@ def test_longer_audio_is_more_windows_and_a_fallback_more_attempts(engine: Faste
     _, fallen, _ = _work(engine, clip, temperature=[0.0, 0.2], log_prob_threshold=0.0, no_speech_threshold=None)
     assert (fallen.windows, fallen.attempts) == (1, 2)
     assert fallen.sample_steps > 0
+
+
+def test_the_same_windows_are_the_same_work_in_a_batch(engine: FasterWhisper, clip: Samples) -> None:
+    samples = np.concatenate([np.pad(clip, (0, 16_000 * 8 - clip.size))] * 3)
+    asked = {"clip_timestamps": [0, 8, 8, 16, 16, 24], "temperature": 0.0, "without_timestamps": True}
+    _, apart, _ = _work(engine, samples, **asked)
+    _, together, _ = _work(engine, samples, batch_size=3, **asked)
+
+    assert (apart.windows, apart.attempts) == (together.windows, together.attempts) == (3, 3)
+    assert apart.beam_steps == together.beam_steps > 24
+    assert (apart.batches, apart.batch_rows, apart.batch_room) == (0, 0, 0)
+    assert (together.batches, together.batch_rows, together.batch_room) == (1, 3, 3)
+    assert (apart.kind, together.kind) == ("beam5", "beam5+batch3")
 
 
 def test_a_voice_activity_filter_takes_time_that_is_known(engine: FasterWhisper, clip: Samples) -> None:

@@ -37,6 +37,28 @@ def test_a_hung_worker_can_be_made_to_show_its_stack_and_prints_at_once() -> Non
     assert (found["PYTHONFAULTHANDLER"], found["PYTHONUNBUFFERED"]) == ("1", "1")
 
 
+def test_another_interpreter_is_not_told_where_the_daemon_has_its_packages() -> None:
+    ours = {
+        "PYTHONHOME": "/a",
+        "PYTHONPATH": "/b",
+        "VIRTUAL_ENV": "/c",
+        "PYTHONPLATLIBDIR": "lib",
+        "LD_LIBRARY_PATH": "/d",
+    }
+    same = worker_environment(POOL, ours)
+    other = worker_environment(msgspec.structs.replace(POOL, python="/opt/other/bin/python"), ours)
+    own_word = msgspec.structs.replace(POOL, python="/opt/other/bin/python", env={"PYTHONPATH": "/mine"})
+
+    assert ours.items() <= same.items()
+    assert set(ours) & set(other) == {"LD_LIBRARY_PATH"}
+    assert other["LD_LIBRARY_PATH"] == "/d"
+    assert worker_environment(own_word, ours)["PYTHONPATH"] == "/mine"
+
+
+def test_the_engine_is_told_for_what_goes_wrong_before_anything_else() -> None:
+    assert _with(engine="whisperx")["ASRD_ENGINE"] == "whisperx"
+
+
 def test_freed_memory_is_kept_at_hand() -> None:
     found = _with(allocator="throughput")
 

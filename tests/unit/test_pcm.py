@@ -11,6 +11,7 @@ from asrd_protocol.faults import Blame, Code, Fault
 from asrd_protocol.messages import MediaFile, Pcm
 from asrd_worker import pcm
 from asrd_worker.audio import AudioFault, Decoded, decode
+from asrd_worker.recording import Sink
 from support.media import riff, tone
 
 
@@ -112,15 +113,17 @@ def test_a_recording_may_change_a_few_times_but_not_for_ever() -> None:
         made.sample_rate = rate
         return made
 
-    tape = pcm.Tape()
+    sink = Sink()
+    splicer = pcm.Splicer(sink)
     for _ in range(pcm.MAX_SPLICES // 2):
-        tape.add(frame(16_000))
-        tape.add(frame(48_000))
-    assert tape.seconds == pytest.approx(10)
-    assert tape.finish().size == pytest.approx(160_000, rel=0.01)
+        splicer.add(frame(16_000))
+        splicer.add(frame(48_000))
+    assert splicer.seconds == pytest.approx(10)
+    splicer.finish()
+    assert sink.count == pytest.approx(160_000, rel=0.01)
 
-    tape = pcm.Tape()
+    splicer = pcm.Splicer(Sink())
     with pytest.raises(pcm.Unusable, match="more than 100 times"):
         for _ in range(pcm.MAX_SPLICES):
-            tape.add(frame(16_000))
-            tape.add(frame(48_000))
+            splicer.add(frame(16_000))
+            splicer.add(frame(48_000))

@@ -98,7 +98,7 @@ def test_what_was_guessed_when_a_job_came_is_what_is_given_back() -> None:
     one.submit("a", "b", size=16_000 * 20)
     one.finish("p/0.1")  # 320,000 bytes were 3 s: the next guess is another one
     one.finish("p/1.1")
-    assert one.core.jobs._quotas._all.audio_s == pytest.approx(0.0)
+    assert one.core.jobs._entrance.quotas._all.audio_s == pytest.approx(0.0)
 
 
 def test_a_full_queue_is_told_before_the_quota() -> None:

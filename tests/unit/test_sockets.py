@@ -217,7 +217,7 @@ def test_many_at_once_are_all_read_and_others_have_their_turn_in_between(bench: 
     _tick()
     bench.turning.until(lambda: order.count("parcel") == count * count)
     runs = "".join("t" if what == "tick" else "p" for what in order).split("t")
-    assert max(map(len, runs)) <= TURN
+    assert max(map(len, runs)) <= 2 * TURN  # what is left of one turn, and the next
 
 
 def test_no_message_is_lost_that_comes_while_another_is_sent(bench: Bench) -> None:

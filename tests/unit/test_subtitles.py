@@ -1,5 +1,6 @@
 """The parts of the layout made for reading, its choices on known texts, and its options of the command."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from asrd.subtitles import FORMATS, WHISPER_FORMATS, Layout, Turn, WhisperLayout
 from asrd.subtitles.atoms import atoms
 from asrd.subtitles.script import columns, ends_clause, ends_sentence, joined_by_space, pieces
 from asrd.track import Finished
+from asrd_protocol import model
 from asrd_protocol.model import Run, Segment, Transcript, Word
 
 
@@ -331,6 +333,35 @@ def test_a_segment_is_its_first_words_speaker() -> None:
 def test_rttm_has_ten_fields_whatever_the_names() -> None:
     text = render(told(plain(0.5, 1.75, "a", "Mrs  Smith")), "rttm", name="my talk")
     assert text == "SPEAKER my_talk 1 0.500 1.250 <NA> <NA> Mrs_Smith <NA> <NA>\n"
+
+
+def test_rttm_has_the_turns_that_were_heard_and_not_those_of_the_text() -> None:
+    said = [("B", 2.0, 3.0004), ("A", -0.5, 2.5), ("A", 4.0, 4.0003)]
+    turns = [model.Turn(speaker=speaker, start=start, end=end) for speaker, start, end in said]
+    transcript = msgspec.structs.replace(told(plain(0, 9, "a", "C")), diarization=model.Diarization(turns=turns))
+    assert render(transcript, "rttm", name="talk").splitlines() == [
+        "SPEAKER talk 1 0.000 2.500 <NA> <NA> A <NA> <NA>",
+        "SPEAKER talk 1 2.000 1.000 <NA> <NA> B <NA> <NA>",
+    ]
+    failed = msgspec.structs.replace(transcript, diarization=model.Diarization(status="failed", reason="no"))
+    assert render(failed, "rttm", name="talk") == "SPEAKER talk 1 0.000 9.000 <NA> <NA> C <NA> <NA>\n"
+
+
+def test_json_tells_who_speaks_and_what_is_missing_and_nothing_of_it_otherwise() -> None:
+    plainly = Segment(id=0, seek=0, start=0, end=1, text=" a", words=[Word(start=0, end=1, word=" a", probability=1.0)])
+    whisper = json.loads(render(told(plainly), "json"))
+    assert whisper.keys() == {"text", "segments", "language"}
+    assert "speaker" not in whisper["segments"][0] and "speaker" not in whisper["segments"][0]["words"][0]
+    missing = [model.MissingStretch(start=1.0, end=2.0, code="poison", message="no")]
+    heard = model.Diarization(turns=[model.Turn(start=0.0, end=1.0, speaker="A")], embeddings={"A": [1.0]})
+    found = json.loads(render(msgspec.structs.replace(told(plainly), missing=missing, diarization=heard), "json"))
+    assert found["missing"] == [{"start": 1.0, "end": 2.0, "code": "poison", "message": "no"}]
+    assert found["diarization"] == {
+        "status": "ok",
+        "reason": "",
+        "turns": [{"start": 0.0, "end": 1.0, "speaker": "A"}],
+        "embeddings": {"A": [1.0]},
+    }
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

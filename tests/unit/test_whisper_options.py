@@ -22,6 +22,10 @@ NOT_OFFERED = {"self", "audio", "log_progress"}
 """The audio is the body of the job, and the log's progress bar is for nobody."""
 
 
+OURS = {"batch_size"}
+"""What another part of the library takes."""
+
+
 def _default(name: str) -> Any:
     return getattr(WhisperOptions(), name)
 
@@ -45,10 +49,10 @@ def _complaint(**given: Any) -> str:
 
 
 def test_every_option_of_the_library_is_offered_and_no_other() -> None:
-    assert set(FIELDS) == set(LIBRARY) - NOT_OFFERED
+    assert set(FIELDS) - OURS == set(LIBRARY) - NOT_OFFERED
 
 
-@pytest.mark.parametrize("name", sorted(set(FIELDS) - {"condition_on_previous_text", "vad_parameters"}))
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - OURS - {"condition_on_previous_text", "vad_parameters"}))
 def test_the_default_is_the_librarys(name: str) -> None:
     assert _default(name) == LIBRARY[name].default
 
@@ -100,6 +104,9 @@ def test_no_job_can_change_the_defaults_of_the_next() -> None:
         ({"vad_parameters": {"threshold": "x"}}, "option vad_parameters.threshold: expected `float`, got 'x'"),
         ({"beam_size": 0}, "option beam_size: expected `int` >= 1, got 0"),
         ({"beam_size": 17}, "option beam_size: expected `int` <= 16, got 17"),
+        ({"batch_size": 65}, "option batch_size: expected `int` <= 64, got 65"),
+        ({"batch_size": -1}, "option batch_size: expected `int` >= 0, got -1"),
+        ({"batch_size": "auto"}, "option batch_size: expected `int | null`, got 'auto'"),
         ({"beam_size": "5"}, "option beam_size: expected `int`, got '5'"),
         ({"best_of": 1000}, "option best_of: expected `int` <= 16, got 1000"),
         ({"temperature": 2.1}, "option temperature: expected `float` <= 2.0, got 2.1"),
@@ -180,6 +187,14 @@ def test_jobs_whose_steps_cost_the_same_are_of_one_kind(given: dict[str, Any], k
     assert len(kind) <= 64
 
 
+def test_a_step_of_a_batch_costs_something_else() -> None:
+    longest = _options(beam_size=16, best_of=16, patience=3.14159265, word_timestamps=True, vad_filter=True)
+
+    assert kind_of(_options(), 8) == "beam5+batch8"
+    assert kind_of(longest, 64) == "beam16+batch64+best16+patience3.1+words+vad"
+    assert len(kind_of(longest, 64) + "+fell") <= 64
+
+
 # --- names and settings -----------------------------------------------------------------------------------------------
 
 
@@ -194,8 +209,20 @@ def test_the_settings_of_a_pool() -> None:
     given = {"model": "m", "device": "cpu", "device_index": 0, "compute_type": "int8", "threads": 2, "offline": True}
     settings = settings_of(FasterWhisper, {**given, "revision": "abc"})
 
-    assert {**given, "revision": "abc", "download_root": None} == msgspec.structs.asdict(settings)
+    assert {**given, "revision": "abc", "download_root": None, "batch_size": 0} == msgspec.structs.asdict(settings)
     with pytest.raises(LoadError, match="unknown engine setting 'revison'; did you mean 'revision'"):
         settings_of(FasterWhisper, {**given, "revison": "abc"})
     with pytest.raises(LoadError, match=r"engine setting revision: expected `str \| null`, got"):
         settings_of(FasterWhisper, {**given, "revision": 1})
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, "auto"])
+def test_a_pool_has_a_batch_size(size: object) -> None:
+    settings = settings_of(FasterWhisper, {"batch_size": size})
+    assert msgspec.structs.asdict(settings)["batch_size"] == size
+
+
+@pytest.mark.parametrize("size", [-1, 65, "many", 1.5])
+def test_and_it_is_no_other(size: object) -> None:
+    with pytest.raises(LoadError, match="engine setting batch_size: expected"):
+        settings_of(FasterWhisper, {"batch_size": size})

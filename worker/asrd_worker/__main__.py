@@ -7,6 +7,9 @@ import sys
 from asrd_protocol.exits import Exit
 from asrd_worker.tie import tie
 
+_OLDEST = (3, 11)
+_INSTALLED_AS = {"zmq": "pyzmq"}
+
 
 def main() -> Exit:
     """Work until told to leave."""
@@ -17,11 +20,26 @@ def main() -> Exit:
     parser.add_argument("--door", required=True, type=int, help="descriptor of the socket that files come by")
     options = parser.parse_args()
     tie(options.parent, f"asrd:{options.seat}")
+    if sys.version_info < _OLDEST:
+        return _unfit("is Python {}.{}, and workers need {}.{} at least".format(*sys.version_info[:2], *_OLDEST))
+    try:
+        import asrd_worker.loop  # noqa: F401 - and with it everything that another environment may lack
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing.startswith("asrd"):
+            raise
+        return _unfit(f"cannot import {_INSTALLED_AS.get(missing, missing) or 'a library'} ({error})")
     return _work(options)
 
 
+def _unfit(what: str) -> Exit:
+    """Say to the supervisor, which cannot be spoken to in any other way, why this interpreter is no use."""
+    sys.stderr.write(f"asrd: {sys.executable} {what}\n")
+    return Exit.CONFIG
+
+
 def _work(options: argparse.Namespace) -> Exit:
-    """Everything that takes time to import is imported here, after the worker is tied."""
+    """Everything that takes time to import is imported after the worker is tied."""
     import zmq
 
     from asrd_worker import leash

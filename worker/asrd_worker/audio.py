@@ -7,11 +7,12 @@ works, the whole process may grow by no more than an honest file of that size ca
 Damage is no fault: what can be decoded is decoded, and a warning says what is missing. All faults are the caller's.
 """
 
+import math
 import resource
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import overload
 
 import av
 from av import AudioFrame
@@ -21,9 +22,11 @@ from av.container import InputContainer
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Audio, LocalFile, MediaFile, Pcm
 from asrd_worker.blob import Body
-from asrd_worker.pcm import SAMPLE_RATE, Decoded, Samples, Tape, Unusable, decode_pcm, too_long
+from asrd_worker.claims import stated, warnings_of
+from asrd_worker.pcm import Splicer, Unusable, decode_pcm, too_long
+from asrd_worker.recording import SAMPLE_RATE, Decoded, NoRoom, Recording, Sink
 
-__all__ = ["CODECS", "FORMATS", "SAMPLE_RATE", "AudioFault", "Decoded", "decode"]
+__all__ = ["CODECS", "FORMATS", "SAMPLE_RATE", "AudioFault", "Decoded", "Recording", "decode"]
 
 FORMATS = "wav,flac,mp3,mov,matroska,ogg,aac,aiff,caf,amr,asf,w64"
 """FFmpeg's demuxers that may run. ``mov`` reads mp4 and m4a too, ``matroska`` webm, ``asf`` wma."""
@@ -77,25 +80,57 @@ class AudioFault(Exception):
         self.fault = fault
 
 
-def decode(audio: Audio, body: Body, max_audio_s: float) -> Decoded:
+@overload
+def decode(
+    audio: Audio, body: Body, max_audio_s: float, tape: None = None, *, moved: Callable[[float], None] | None = None
+) -> Decoded: ...
+
+
+@overload
+def decode(
+    audio: Audio,
+    body: Body,
+    max_audio_s: float,
+    tape: int | None,
+    keep_s: float = math.inf,
+    moved: Callable[[float], None] | None = None,
+) -> Decoded | Recording: ...
+
+
+def decode(
+    audio: Audio,
+    body: Body,
+    max_audio_s: float,
+    tape: int | None = None,
+    keep_s: float = math.inf,
+    moved: Callable[[float], None] | None = None,
+) -> Decoded | Recording:
     """The audio of a job as samples. Nothing else in the process should need much memory meanwhile.
 
+    With ``tape``, an empty file open for reading and writing, audio of more than ``keep_s`` seconds goes there, and the
+    memory that it takes does not depend on its length. ``moved`` is called about once a minute of audio, with the
+    seconds that are done; what it raises ends the decoding.
+
     Raises:
-        AudioFault: with one of ``no_audio``, ``no_audio_stream``, ``bad_audio`` and ``audio_too_long``.
+        AudioFault: with one of ``no_audio``, ``no_audio_stream``, ``bad_audio``, ``audio_too_long`` and
+            ``insufficient_storage``. There may be samples in the tape then.
     """
+    sink = Sink(tape, keep_s, moved)
     try:
         if not len(body):
             raise Unusable(Code.NO_AUDIO, "is empty")
         match audio:
             case MediaFile() | LocalFile():
-                samples, warnings = _decode_media(body, max_audio_s)
+                result = sink.finish(_decode_media(body, max_audio_s, sink))
             case Pcm():
-                samples, warnings = decode_pcm(audio, body, max_audio_s)
-        if not samples.size:
+                result = decode_pcm(audio, body, max_audio_s, sink)
+        if not result.duration:
             raise Unusable(Code.NO_AUDIO, "has no samples")
     except Unusable as unusable:
         raise AudioFault(Fault.of(unusable.code, f"{_subject(audio)} {unusable.said}")) from unusable
-    return Decoded(samples=samples, duration=samples.size / SAMPLE_RATE, warnings=warnings)
+    except NoRoom as full:
+        raise AudioFault(Fault.of(Code.INSUFFICIENT_STORAGE, str(full))) from full
+    return result
 
 
 def _subject(audio: Audio) -> str:
@@ -110,31 +145,32 @@ def _subject(audio: Audio) -> str:
             return "the PCM audio"
 
 
-def _decode_media(body: Body, max_audio_s: float) -> tuple[Samples, list[str]]:
+def _decode_media(body: Body, max_audio_s: float, sink: Sink) -> list[str]:
+    """Wind all that can be decoded of the first audio stream onto the sink; what is odd about it."""
     limit_s, fault = max_audio_s, too_long(max_audio_s)
     if (unfolded_s := FREE_S + len(body) / BYTES_PER_S) < max_audio_s:
         said = f"unfolds to more than {unfolded_s:.0f} s out of {len(body)} bytes, as no recording does"
         limit_s, fault = unfolded_s, Unusable(Code.BAD_AUDIO, said)
-    with _opened(body) as container, _fence(ROOM + int(limit_s * SAMPLE_RATE) * 8):
+    with _opened(body) as container, _fence(ROOM + int(min(limit_s, sink.keep_s) * SAMPLE_RATE) * 8):
         try:
-            return _recorded(container, body, limit_s, fault)
+            return _recorded(container, body, limit_s, fault, sink)
         except _UNREADABLE as error:
             raise Unusable(Code.BAD_AUDIO, f"cannot be decoded ({_reason(error)})") from error
 
 
-def _recorded(container: InputContainer, body: Body, limit_s: float, over_limit: Unusable) -> tuple[Samples, list[str]]:
-    """All that can be decoded of the first audio stream, and what is missing."""
+def _recorded(container: InputContainer, body: Body, limit_s: float, over_limit: Unusable, sink: Sink) -> list[str]:
     stream = _audio_stream(container)
     frames = _Frames(container, stream)
-    tape = Tape()
+    splicer = Splicer(sink)
     for frame in frames:
-        if tape.seconds + frame.samples / frame.sample_rate > limit_s + ROUNDING_S:
+        if splicer.seconds + frame.samples / frame.sample_rate > limit_s + ROUNDING_S:
             raise over_limit
-        tape.add(frame)
-    stated_s = _stated_s(container, stream, body, tape.seconds)
-    if not tape.seconds and (stated_s or frames.damaged):
+        splicer.add(frame)
+    stated_s = stated(container, stream, body, splicer.seconds)
+    if not splicer.seconds and (stated_s or frames.damaged):
         raise Unusable(Code.BAD_AUDIO, "is damaged: nothing of it can be decoded")
-    return tape.finish(), _warnings(tape.seconds, stated_s, frames.damaged)
+    splicer.finish()
+    return warnings_of(splicer.seconds, stated_s, frames.damaged)
 
 
 def _audio_stream(container: InputContainer) -> AudioStream:
@@ -187,48 +223,6 @@ class _Frames:
                     yield frame
                 else:
                     self.damaged += 1
-
-
-def _warnings(seconds: float, stated_s: float, damaged: int) -> list[str]:
-    warnings = []
-    # Codecs pad: a tenth of a second is nothing, however short the clip.
-    if stated_s - seconds > max(0.02 * stated_s, 0.1):
-        warnings.append(f"partial audio: {seconds:.1f} of {stated_s:.1f} s")
-    if damaged:
-        warnings.append(f"{damaged} damaged packet{'s' if damaged > 1 else ''} left out")
-    return warnings
-
-
-def _stated_s(container: InputContainer, stream: AudioStream, body: Body, seconds: float) -> float:
-    """The seconds of audio that the file says it has; 0 when it does not say, and FFmpeg only guesses."""
-    kind = container.format.name
-    if kind == "wav" and (share := _wav_share(body)) < 1:
-        return seconds / share
-    stated_s = 0.0
-    if stream.duration and stream.time_base:
-        stated_s = float(stream.duration * stream.time_base)
-    elif container.duration and len(container.streams) == 1:
-        stated_s = container.duration / av.time_base
-    if kind in ("mp3", "aac", "amr"):
-        # They need not state a length; FFmpeg then divides size by bit rate, and what the size tells is no claim.
-        sized_s = len(body) * 8 / (stream.codec_context.bit_rate or 1)
-        return stated_s if sized_s < 0.98 * stated_s else 0.0
-    return stated_s
-
-
-def _wav_share(body: Body) -> float:
-    """The share of a WAV's samples that is there: FFmpeg takes the end of the body for the end of the samples."""
-    at = 12
-    for _ in range(64):
-        if at + 8 >= len(body):
-            break
-        name, size = struct.unpack("<4sI", body[at : at + 8])
-        at += 8
-        if name == b"data":
-            # Programs that write to a pipe put a length near 2 or 4 GB there, for want of the real one.
-            return min(1.0, (len(body) - at) / size) if 0 < size < 0x7FFF_0000 else 1.0
-        at += size + size % 2
-    return 1.0
 
 
 @contextmanager

@@ -18,19 +18,15 @@ class Body(Protocol):
 
 
 class Blob:
-    """An open file as bytes; a part is read when it is asked for."""
+    """An open file as bytes; a part is read when it is asked for. Somebody else closes it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._size = os.fstat(fd).st_size
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._fd)
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
 
     def __len__(self) -> int:
         return self._size
@@ -44,22 +40,48 @@ class Blob:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+class Files:
+    """The open files of one step."""
+
+    def __init__(self, fds: list[int]) -> None:
+        self._fds = fds
+        self.body = Blob(fds[0])
+        """What the step is about."""
+        self.tape = fds[1] if len(fds) > 1 else None
+        """An empty file for the samples of long audio; None where there is none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+    def wipe_tape(self) -> None:
+        """Nobody needs what was written: the supervisor keeps the file open for a while."""
+        if self.tape is not None:
+            os.ftruncate(self.tape, 0)
+
+
 class Door:
-    """The socket on which the supervisor hands over one open file for each step."""
+    """The socket on which the supervisor hands over the open files of each step."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
 
-    def take(self, attempt: int) -> Blob:
-        """The file of an attempt. It was sent before the step itself; files of steps that never came are closed.
+    def take(self, attempt: int) -> Files:
+        """The files of an attempt. They were sent before the step itself; those of steps that never came are closed.
 
         Raises:
             OSError: the supervisor is gone.
         """
         while True:
-            number, fds, _, _ = socket.recv_fds(self._socket, 8, 1)
+            number, fds, _, _ = socket.recv_fds(self._socket, 8, 2)
             if not fds:
                 raise ConnectionError("no file was handed over")
             if int.from_bytes(number, "big") == attempt:
-                return Blob(fds[0])
-            os.close(fds[0])
+                return Files(fds)
+            for fd in fds:
+                os.close(fd)

@@ -7,6 +7,8 @@ CUDA the context is poisoned for the whole process: whatever is asked next fails
 import traceback
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from asrd_protocol.faults import Code, Fault
 from asrd_worker.engines.base import EngineFault
 
@@ -24,6 +26,21 @@ class Failure(NamedTuple):
 def out_of_memory(said: str) -> bool:
     """Whether the text of a native error means that memory ran out, of the host or of the device."""
     return any(mark in said.lower() for mark in _NO_MEMORY)
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether the exception means that memory ran out. CTranslate2's ``bad_alloc`` comes as Python's own."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(str(error)))
+
+
+def no_memory(error: Exception, **context: str | int) -> EngineFault:
+    """The end of a step for which there is no memory; with what was tried last, so that less can be tried next.
+
+    Another process has more: this one leaves, with all that it holds.
+    """
+    said = f": {error}" if str(error) else ""
+    fault = Fault.of(Code.OUT_OF_MEMORY, f"the worker has no memory for this job{said}")
+    return EngineFault(replace(fault, context=context), leave=True)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -58,6 +58,8 @@ class AsyncJob:
     async def segments(self) -> AsyncIterator[Segment]:
         """The segments as they are decoded, each once, also when another worker takes the job over.
 
+        With ``diarize`` all of them come at the end, because they are cut where the speaker changes.
+
         Raises:
             JobFailed, NoDaemon
         """
@@ -67,7 +69,7 @@ class AsyncJob:
             index += 1
 
     async def segment(self, index: int) -> Segment | None:
-        """One segment, as soon as it is decoded; None when the job is completed and has fewer.
+        """One segment, as soon as it is there; None when the job is completed and has fewer.
 
         Raises:
             JobFailed, NoDaemon

@@ -1,7 +1,7 @@
 """What an operator asks of a daemon and tells it to do; one half of the client for asyncio."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from asrd.errors import ProtocolError
 from asrd.questions import Question
@@ -64,6 +64,25 @@ class Operations:
     async def recycle(self, pool: str | None = None, seat: str | None = None) -> m.Done:
         """Replaces healthy workers by fresh ones, of one pool or one seat or all."""
         return await self._control(m.Recycle(pool=pool, seat=seat), m.Done)
+
+    async def unload_pool(self, pool: str) -> m.Done:
+        """Frees the memory of a pool: its workers leave after their steps, and the next job starts them."""
+        return await self._control(m.Unload(pool=pool), m.Done)
+
+    async def load_pool(self, pool: str) -> m.Done:
+        """Starts the workers of a pool that rests; :meth:`pools` tells when they are ready."""
+        return await self._control(m.Load(pool=pool), m.Done)
+
+    async def reload_pool(self, pool: str) -> m.Done:
+        """Lets a pool read its model again, by workers that take the place of the others without a gap."""
+        return await self._control(m.Reload(pool=pool), m.Done)
+
+    async def set_pool(self, pool: str, settings: Mapping[str, Any]) -> m.Done:
+        """Changes what the engine of a pool is told, as ``{"compute_type": "int8"}``, in the same way.
+
+        A change that no worker can load is taken back; ``change_fault`` of :meth:`pools` tells why.
+        """
+        return await self._control(m.SetPool(pool=pool, settings=dict(settings)), m.Done)
 
     async def drain(self, resume: bool = False) -> m.Done:
         """Lets the daemon refuse new jobs, or take them again."""

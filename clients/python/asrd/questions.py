@@ -12,7 +12,7 @@ Question: TypeAlias = m.JobQuestion | m.ControlQuestion
 
 JobAsking = m.Submit | m.Cancel | m.Fetch | m.Wait | m.Release | m.Retry
 
-Once = m.Recycle | m.Drain | m.Stop
+Once = m.Recycle | m.Unload | m.Load | m.Reload | m.SetPool | m.Drain | m.Stop
 """Not to be asked again of a daemon that may have done it already, or that is another one."""
 
 

@@ -1,7 +1,7 @@
 """The blocking client: :class:`~asrd.aio.AsyncClient` on a thread of its own. It may be used from several threads."""
 
 import weakref
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -51,6 +51,8 @@ class Job:
 
     def segments(self) -> Iterator[Segment]:
         """The segments as they are decoded, each once, also when another worker takes the job over.
+
+        With ``diarize`` all of them come at the end, because they are cut where the speaker changes.
 
         Raises:
             JobFailed, NoDaemon
@@ -239,6 +241,22 @@ class Client:
     def recycle(self, pool: str | None = None, seat: str | None = None) -> m.Done:
         """As :meth:`asrd.AsyncClient.recycle`."""
         return self.perform(self._async.recycle(pool, seat))
+
+    def unload_pool(self, pool: str) -> m.Done:
+        """As :meth:`asrd.AsyncClient.unload_pool`."""
+        return self.perform(self._async.unload_pool(pool))
+
+    def load_pool(self, pool: str) -> m.Done:
+        """As :meth:`asrd.AsyncClient.load_pool`."""
+        return self.perform(self._async.load_pool(pool))
+
+    def reload_pool(self, pool: str) -> m.Done:
+        """As :meth:`asrd.AsyncClient.reload_pool`."""
+        return self.perform(self._async.reload_pool(pool))
+
+    def set_pool(self, pool: str, settings: Mapping[str, Any]) -> m.Done:
+        """As :meth:`asrd.AsyncClient.set_pool`."""
+        return self.perform(self._async.set_pool(pool, settings))
 
     def drain(self, resume: bool = False) -> m.Done:
         """As :meth:`asrd.AsyncClient.drain`."""

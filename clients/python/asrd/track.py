@@ -92,10 +92,13 @@ class Track:
         self._drop_audio()
 
     def add(self, index: int, segment: Segment) -> bool:
-        """Takes a segment; False when it is a repeat by another worker or comes after a gap."""
+        """Takes a segment; False when it is a repeat by another worker or comes after a gap.
+
+        In long audio the worker of each stretch counts its own segments, so that only the index tells the place.
+        """
         if index != len(self.segments):
             return False
-        self.segments.append(segment)
+        self.segments.append(msgspec.structs.replace(segment, id=index))
         return True
 
     def finish(self, finished: Finished) -> None:

@@ -2,17 +2,22 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
 
 from asrd.audio import AudioLike, Sound
-from asrd_protocol.messages import Priority, Retries, Submit
+from asrd.errors import OptionError
+from asrd_protocol.messages import Priority, Retries, Speakers, Submit
 
 P = ParamSpec("P")
 S = TypeVar("S")
 R = TypeVar("R")
+
+MAX_SPEAKERS = 64
+"""The most that may be asked for."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -36,6 +41,13 @@ def wish(
     client: str = "",
     deadline: float | None = None,
     retries: Retries | None = None,
+    diarize: bool | str = False,
+    num_speakers: int | None = None,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    speaker_embeddings: bool = False,
+    split: bool = True,
+    on_chunk_error: Literal["fail", "report"] = "fail",
     by_path: bool = False,
     sample_rate: int = 16_000,
     timeout: float | None = None,
@@ -51,15 +63,89 @@ def wish(
         client: jobs of one client wait for each other, and clients get equal shares; this connection is one otherwise.
         deadline: seconds from now; a job that has not ended by then fails.
         retries: how often and when the job is tried again, where that is not left to the pool.
+        diarize: tell who speaks, too; a text is the name of the pool that does it. Segments come all at the end then,
+            and are cut where the speaker changes if they have ``word_timestamps=True``. When it fails, the transcript
+            comes without speakers, and ``transcript.diarization`` says why.
+        num_speakers: how many there are, where that is known; or ``min_speakers`` and ``max_speakers``.
+        speaker_embeddings: add the voice of each speaker as a vector.
+        split: whether long audio may be cut at silences, to be transcribed by several workers at once.
+        on_chunk_error: ``"report"``: a stretch of long audio that cannot be transcribed does not fail the job, but is
+            in ``transcript.missing``.
         by_path: the audio is a file that the daemon opens itself; nothing but its path is sent.
         sample_rate: Hz, of an array.
         timeout: seconds to wait; for what, the method says.
         options: of the pool's engine, such as ``language="en"`` or ``word_timestamps=True``.
+
+    Raises:
+        OptionError: when the wishes do not fit together.
     """
+    if on_chunk_error not in ("fail", "report"):
+        raise OptionError(f"on_chunk_error is {on_chunk_error!r}: it must be 'fail' or 'report'")
     question = Submit(
-        job=job, pool=pool, priority=priority, client=client, deadline=deadline, retries=retries, options=options
+        job=job,
+        pool=pool,
+        priority=priority,
+        client=client,
+        deadline=deadline,
+        retries=retries,
+        options=options,
+        diarize=speakers(
+            diarize,
+            num_speakers=num_speakers,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+            speaker_embeddings=speaker_embeddings,
+        ),
+        split=split,
+        on_chunk_error=on_chunk_error,
     )
     return Wish(audio, question, sample_rate, timeout, by_path)
+
+
+def speakers(
+    diarize: bool | str,
+    *,
+    num_speakers: int | None = None,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    speaker_embeddings: bool = False,
+    spelled: Callable[[str], str] = str,
+) -> Speakers | None:
+    """What shall be found out about who speaks; None for nothing. ``spelled`` names a parameter as the caller knows it.
+
+    Raises:
+        OptionError: when the wishes do not fit together, with the way out.
+    """
+    counts = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
+    given = [name for name, count in counts.items() if count is not None]
+    if diarize is False or diarize is None:
+        if asked := [*given, *(["speaker_embeddings"] if speaker_embeddings else [])]:
+            raise OptionError(f"{spelled(asked[0])} is of no use without {spelled('diarize=True')}: add it")
+        return None
+    for name in given:
+        _check_count(spelled(name), counts[name])
+    if num_speakers is not None and len(given) > 1:
+        both = f"{spelled('num_speakers')} and {spelled(given[1])}"
+        raise OptionError(f"{both} do not go together: leave out one of them")
+    if min_speakers is not None and max_speakers is not None and min_speakers > max_speakers:
+        least, most = f"{spelled('min_speakers')} ({min_speakers})", f"{spelled('max_speakers')} ({max_speakers})"
+        raise OptionError(f"{least} is more than {most}: exchange them")
+    return Speakers(pool=_pool(diarize, spelled("diarize=True")), embeddings=speaker_embeddings, **counts)
+
+
+def _check_count(name: str, count: object) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_SPEAKERS:
+        raise OptionError(f"{name} is {count!r}: it must be a whole number from 1 to {MAX_SPEAKERS}")
+
+
+def _pool(diarize: bool | str, usual: str) -> str | None:
+    if diarize is True:
+        return None
+    if not isinstance(diarize, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", diarize):
+        raise OptionError(
+            f"{diarize!r} is no name of a pool that could tell speakers apart; {usual} takes the usual one"
+        )
+    return diarize
 
 
 def takes(built: Callable[P, Wish]) -> Callable[[Callable[[S, Wish], R]], Callable[Concatenate[S, P], R]]:

@@ -59,6 +59,33 @@ class Recycle(Message, frozen=True, kw_only=True):
     """Only this worker."""
 
 
+class Unload(Message, frozen=True, kw_only=True):
+    """Let the workers of a pool leave after their steps, so that their memory is free; the next job starts them."""
+
+    pool: PoolName
+
+
+class Load(Message, frozen=True, kw_only=True):
+    """Start the workers of a pool that rests, before there is a job."""
+
+    pool: PoolName
+
+
+class Reload(Message, frozen=True, kw_only=True):
+    """Replace the workers of a pool one after the other, so that the model is read again from the disk."""
+
+    pool: PoolName
+
+
+class SetPool(Message, frozen=True, kw_only=True):
+    """Change what the engine of a pool is told, and replace its workers one after the other. If the first one that
+    tries cannot load that, the others stay and the change is taken back."""
+
+    pool: PoolName
+    settings: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=80)], Any], Meta(min_length=1, max_length=32)]
+    """Keys of the pool's table, as ``compute_type``, and ``options.NAME``. Until the daemon ends."""
+
+
 class Drain(Message, frozen=True, kw_only=True):
     """Refuse new jobs and finish the accepted ones; ``resume`` takes it back."""
 
@@ -71,11 +98,29 @@ class Stop(Message, frozen=True, kw_only=True):
     now: bool = False
 
 
-ControlQuestion = Health | Stats | Workers | Jobs | Pools | Recycles | Insights | Recycle | Drain | Stop
+ControlQuestion = (
+    Health
+    | Stats
+    | Workers
+    | Jobs
+    | Pools
+    | Recycles
+    | Insights
+    | Recycle
+    | Unload
+    | Load
+    | Reload
+    | SetPool
+    | Drain
+    | Stop
+)
 
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 Status = Literal["ready", "starting", "degraded", "draining", "unavailable"]
+
+PoolStatus = Literal["ready", "starting", "degraded", "draining", "unavailable", "standby"]
+"""``standby``: no worker is there, because none was needed for a while; the pool takes work, and starts them for it."""
 
 
 class HealthReport(Answer, frozen=True, kw_only=True):
@@ -83,7 +128,7 @@ class HealthReport(Answer, frozen=True, kw_only=True):
 
     status: Status
     reason: str
-    pools: dict[str, Status] = {}
+    pools: dict[str, PoolStatus] = {}
     version: str = ""
     pid: int = 0
     uptime_s: float = 0.0
@@ -212,8 +257,23 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     compute_type: str
     workers: int
     queued: int
-    status: Status
+    status: PoolStatus
     default: bool = False
+    ready: int = 0
+    """Workers that are warm."""
+    threads: int = 0
+    behind: int = 0
+    """Workers that have not loaded the present settings yet, after these were changed or the model was reloaded."""
+    change_fault: str = ""
+    """Why the last change was taken back; empty if it was not."""
+    jobs: int = 0
+    """Jobs that it has worked on since the daemon started."""
+    audio_s: float = 0.0
+    """Seconds of audio that it has worked through."""
+    last_used_at: float | None = None
+    """Seconds since the epoch; None for never."""
+    idle_s: float = 0.0
+    """Seconds since it had something to do; 0 while it has, and when it was not used since its start."""
 
 
 class PoolsReport(Answer, frozen=True, kw_only=True, omit_defaults=False):

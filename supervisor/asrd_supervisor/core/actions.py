@@ -6,7 +6,8 @@ import msgspec
 
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Fault
-from asrd_protocol.model import Run
+from asrd_protocol.model import Run, Timings, Work
+from asrd_supervisor.core.events import Stretch
 from asrd_supervisor.core.plan import Job
 from asrd_supervisor.core.seats import Seat
 
@@ -37,16 +38,39 @@ class PersistAttempt(Action, frozen=True):
     seat: Seat
     attempt: int
     attempts: int
-    """Tries of the job, with this one."""
+    """Tries of the step, with this one."""
     deaths: int
+    step: int = 0
 
 
 class PersistWait(Action, frozen=True):
-    """Store that the job waits, after so many tries that it can be blamed for."""
+    """Store that the step waits, after so many tries that it can be blamed for."""
 
     job: str
     attempts: int
     deaths: int
+    step: int = 0
+
+
+class PersistPlan(Action, frozen=True):
+    """Keep the samples that the worker has written, and store where they are cut; ``PlanPersisted`` follows."""
+
+    job: str
+    seat: Seat
+    attempt: int
+    chunks: tuple[Stretch, ...]
+    head: Any
+
+
+class PersistPart(Action, frozen=True):
+    """Store what a step has given, or why it has given nothing; ``PartPersisted`` follows."""
+
+    job: str
+    step: int
+    body: Any
+    """The fault, where there is no result."""
+    timings: Timings
+    work: Work
 
 
 class Refuse(Action, frozen=True):
@@ -64,7 +88,9 @@ class Relay(Action, frozen=True):
     duration: float
     attempt: int
     index: int | None = None
+    """Of the segment, within its step."""
     body: Any = None
+    step: int = 0
 
 
 class Deliver(Action, frozen=True):
@@ -92,6 +118,8 @@ class SendLoad(Action, frozen=True):
     """Tell the worker which engine to load."""
 
     seat: Seat
+    load: Any = None
+    """The message, where operators have changed the settings; None for those of the configuration."""
 
 
 class SendStep(Action, frozen=True):
@@ -100,6 +128,7 @@ class SendStep(Action, frozen=True):
     seat: Seat
     attempt: int
     job: str
+    step: int = 0
 
 
 class SendCanary(Action, frozen=True):

@@ -9,6 +9,9 @@ from asrd_protocol.messages import Retries
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core.seats import Seat
 
+Stretch = tuple[float, float]
+"""From when to when, in seconds of a job's audio."""
+
 
 class Event(msgspec.Struct, frozen=True):
     """The base of all events."""
@@ -36,6 +39,24 @@ class JobSubmitted(Event, frozen=True):
     deadline: float | None = None
     """Seconds from now."""
     retries: Retries | None = None
+    diarize: bool = False
+    """Who speaks is to be found out, too."""
+    diarize_pool: str | None = None
+    report_missing: bool = False
+    """A stretch of long audio that cannot be transcribed is left out, and that is said."""
+
+
+class KeptStep(msgspec.Struct, frozen=True):
+    """What the journal knows of a step of a job that has several."""
+
+    index: int
+    attempts: int = 0
+    deaths: int = 0
+    ended: bool = False
+    failed: bool = False
+    """It ended without a result, and the job does without."""
+    timings: Timings = Timings()
+    work: Work = Work()
 
 
 class JobRecovered(Event, frozen=True):
@@ -49,6 +70,9 @@ class JobRecovered(Event, frozen=True):
     deaths: int = 0
     interrupted: int = 0
     """Attempts that ended with the daemon."""
+    chunks: tuple[Stretch, ...] = ()
+    """Into which its audio was cut; none when it was not."""
+    steps: tuple[KeptStep, ...] = ()
 
 
 class JobPersisted(Event, frozen=True):
@@ -62,6 +86,26 @@ class JobUnstored(Event, frozen=True):
 
     job: str
     fault: Fault
+
+
+class PlanPersisted(Event, frozen=True):
+    """Where the audio of the job was cut is stored, and the audio itself as samples."""
+
+    job: str
+
+
+class PlanUnstored(Event, frozen=True):
+    """It cannot be stored, so the job cannot go on."""
+
+    job: str
+    fault: Fault
+
+
+class PartPersisted(Event, frozen=True):
+    """What a step of the job has given is stored."""
+
+    job: str
+    index: int
 
 
 class CancelRequested(Event, frozen=True):
@@ -169,6 +213,16 @@ class StepFinished(WorkerEvent, frozen=True):
     body: Any
     rss: int = 0
     """Resident memory after it; 0 where it is not known."""
+
+
+class StepSplit(WorkerEvent, frozen=True):
+    """The audio is long: it was cut instead of transcribed."""
+
+    attempt: int
+    chunks: tuple[Stretch, ...]
+    head: Any
+    """What the worker says of the whole; it is carried and never opened."""
+    timings: Timings = Timings()
 
 
 class CanaryFinished(WorkerEvent, frozen=True):
@@ -310,6 +364,17 @@ class Finished(msgspec.Struct, frozen=True):
     rss: int = 0
 
 
+class Divided(msgspec.Struct, frozen=True):
+    """No result: the audio was cut into chunks, and these are to be transcribed."""
+
+    seat: Seat
+    attempt: int
+    """Of the worker that did it."""
+    chunks: tuple[Stretch, ...]
+    head: Any
+    timings: Timings = Timings()
+
+
 class Faulted(msgspec.Struct, frozen=True):
     """No result, from a worker that lives."""
 
@@ -340,7 +405,7 @@ class Unserved(msgspec.Struct, frozen=True):
     fault: Fault
 
 
-Outcome = Finished | Faulted | Lost | Withdrawn | Unserved
+Outcome = Finished | Divided | Faulted | Lost | Withdrawn | Unserved
 
 
 class PoolHeld(Event, frozen=True):
@@ -360,3 +425,30 @@ class PoolEmptied(Event, frozen=True):
     """The last worker of a closed pool is gone."""
 
     pool: str
+
+
+# --- what a pool has loaded -------------------------------------------------------------------------------------------
+
+
+class RestRequested(Event, frozen=True):
+    """An operator wants the memory back: the workers of the pool leave after their steps, and come back with a job."""
+
+    pool: str
+
+
+class WakeRequested(Event, frozen=True):
+    """An operator wants the pool to be warm before the next job comes."""
+
+    pool: str
+
+
+class RenewRequested(Event, frozen=True):
+    """An operator wants the engine loaded anew: other settings, or the same ones read again."""
+
+    pool: str
+    reason: str
+    """``changed`` or ``reload``."""
+    settings: dict[str, Any] | None = None
+    """All that operators have set, as it is to be told; None for what is loaded now."""
+    load: Any = None
+    """The message for the workers; it is carried and never opened."""

@@ -48,6 +48,10 @@ class Pace:
             return
         self._work = MEMORY * self._work + took
         self._heard = MEMORY * self._heard + audio_s
+        self.learn_length(audio_s, size, media=media)
+
+    def learn_length(self, audio_s: float, size: int, *, media: bool) -> None:
+        """So many bytes held so much audio; ``media``: as a media file."""
         if media and size:
             self._bytes = MEMORY * self._bytes + size
             self._lasted = MEMORY * self._lasted + audio_s

@@ -1,16 +1,21 @@
-"""One job and its steps: what is left to do, and what an outcome means for it.
+"""One job and its steps: which are wanted now, how far they are, and what an outcome means for one of them.
 
-A short job has one step. Long audio will grow chunk and merge steps here; whoever schedules sees steps only.
+Most jobs have one step. Where the audio turns out to be long, that step ends in chunks, each a step of its own; where
+somebody wants to know who speaks, another pool finds that out meanwhile. Such a job ends in a step that merges what
+the others have given. Whoever schedules sees steps only.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from asrd_protocol.faults import Blame, Code, Fault
-from asrd_supervisor.core.events import Faulted, JobSubmitted, Lost, StepRef
+from asrd_protocol.model import Timings, Work
+from asrd_supervisor.core.events import Faulted, JobSubmitted, KeptStep, Lost, StepRef, Stretch
 from asrd_supervisor.core.policy import RetryPolicy
+from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, SPEAKERS, WHOLE
 
 MAX_INTERRUPTED = 3
 """Attempts that may end with the daemon, before the job is held to be what ends it."""
@@ -26,18 +31,46 @@ class JobState(StrEnum):
     """Between two tries."""
 
 
+class StepState(StrEnum):
+    """Where a step is."""
+
+    HELD = "held"
+    """Its turn has not come."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Between two tries."""
+    STORING = "storing"
+    """What it has given is being stored."""
+    ENDED = "ended"
+
+
+_LIVE = (StepState.QUEUED, StepState.RUNNING, StepState.STORING)
+
+
 class Step(msgspec.Struct):
     """One stretch of a job for one pool, with its tries so far."""
 
     index: int
     pool: str
+    stretch: Stretch | None = None
+    """Of a chunk."""
+    state: StepState = StepState.HELD
     attempts: int = 0
     deaths: int = 0
     avoid: str = ""
     done: float = 0.0
     duration: float = 0.0
+    alarm: int = 0
+    failed: bool = False
+    """It has ended without a result, and the job does without."""
     evidence: list[dict[str, Any]] = []
     """Of the workers that died of it since this daemon started."""
+
+    @property
+    def length(self) -> float:
+        """Seconds of audio of a chunk."""
+        return self.stretch[1] - self.stretch[0] if self.stretch else 0.0
 
 
 class Job(msgspec.Struct):
@@ -47,36 +80,141 @@ class Job(msgspec.Struct):
     pool: str
     asked: JobSubmitted
     submitted_at: float
-    step: Step
+    steps: dict[int, Step]
     retries: RetryPolicy
     audio_s: float = 0.0
     """Seconds of audio as the queue counts them: known, or guessed when the job came."""
     state: JobState = JobState.STORING
     started_at: float = 0.0
     seat: str = ""
-    alarm: int = 0
+    alarms: int = 0
     ending: Fault | None = None
     """Nobody wants it any more; why."""
+    timings: Timings = Timings()
+    """Of the steps that have ended, added up."""
+    work: Work = Work()
+    """The same."""
 
     @property
     def size(self) -> int:
         """Bytes of its audio."""
         return self.asked.size
 
-    def ref(self) -> StepRef:
-        """Its step, as the pool sees it."""
-        step, asked = self.step, self.asked
+    @property
+    def single(self) -> bool:
+        """Whether its one step gives its result."""
+        return MERGE not in self.steps
+
+    @property
+    def attempts(self) -> int:
+        """Tries: one, and one more for each that was repeated; 0 before the first."""
+        begun = [step.attempts for step in self.steps.values() if step.attempts > 0]
+        return 1 + sum(begun) - len(begun) if begun else 0
+
+    @property
+    def chunks(self) -> Iterator[Step]:
+        """In the order of the audio."""
+        return (step for index, step in self.steps.items() if index >= FIRST_CHUNK)
+
+    @property
+    def duration(self) -> float:
+        """Seconds of its audio; 0 as long as nobody has opened it."""
+        return max(self._heard.duration, sum(step.length for step in self.chunks))
+
+    @property
+    def done(self) -> float:
+        """Seconds of its audio that are done; where speakers are wanted, both halves of the work count."""
+        whole = self._heard
+        done = sum(_done_of(step) for step in self.chunks) if FIRST_CHUNK in self.steps else whole.done
+        if SPEAKERS not in self.steps:
+            return done
+        listened = self.steps[SPEAKERS]
+        ended = listened.state is StepState.ENDED
+        return (done + (self.duration if ended else min(listened.done, self.duration))) / 2
+
+    @property
+    def _heard(self) -> Step:
+        return self.steps[WHOLE]
+
+    def ref(self, step: Step) -> StepRef:
+        """A step, as the pool sees it."""
+        asked = self.asked
+        opens = step.index in (WHOLE, SPEAKERS)
         return StepRef(
             job=self.id,
             index=step.index,
             pool=step.pool,
-            size=asked.size,
+            size=asked.size if opens else 0,
             avoid=step.avoid,
             suspect=step.deaths > 0,
             client=f"{asked.owner} {asked.client or asked.connection}",  # names are those of one user's clients
             lane=asked.lane,
-            audio_s=asked.audio_s,
+            audio_s=asked.audio_s if opens else step.length,
         )
+
+    # --- its course ---------------------------------------------------------------------------------------------------
+
+    def divide(self, chunks: tuple[Stretch, ...]) -> None:
+        """The audio was cut: what the first step was to do is to be done by these."""
+        self._heard.state = StepState.ENDED
+        for number, stretch in enumerate(chunks):
+            self.steps[FIRST_CHUNK + number] = Step(FIRST_CHUNK + number, self.pool, stretch)
+        self.steps.setdefault(MERGE, Step(MERGE, self.pool))
+
+    def resume(self, kept: tuple[KeptStep, ...]) -> None:
+        """What the journal knows of the steps."""
+        for one in kept:
+            step = self.steps[one.index]
+            step.attempts, step.deaths, step.failed = one.attempts, one.deaths, one.failed
+            if one.ended:
+                step.state = StepState.ENDED
+                self.count(one.index, one.timings, one.work)
+
+    def count(self, index: int, timings: Timings, work: Work) -> None:
+        """A step has ended."""
+        self.timings = _sum(self.timings, timings)
+        if index != SPEAKERS:
+            self.work = _sum(self.work, work)
+
+    def due(self) -> list[Step]:
+        """The steps that are to be queued now.
+
+        Of the chunks one waits at a time, and the next one is queued when that is begun: so all workers have their
+        share, and a short job of the same client waits for one chunk at most.
+        """
+        due = [step for index in (WHOLE, SPEAKERS) if (step := self.steps.get(index)) and step.state is StepState.HELD]
+        chunks = list(self.chunks)
+        if not any(step.state is StepState.QUEUED for step in chunks):
+            due += [step for step in chunks if step.state is StepState.HELD][:1]
+        merge = self.steps.get(MERGE)
+        if merge and all(step.state is StepState.ENDED for step in self.steps.values() if step is not merge):
+            due += [merge] if merge.state is StepState.HELD else []
+        return due
+
+    @property
+    def live(self) -> list[Step]:
+        """The steps that somebody has in hand."""
+        return [step for step in self.steps.values() if step.state in _LIVE]
+
+    @property
+    def barren(self) -> bool:
+        """Whether nothing of its audio was transcribed."""
+        chunks = list(self.chunks)
+        return bool(chunks) and all(step.failed for step in chunks)
+
+    def spared(self, step: Step) -> bool:
+        """Whether the job can do without what a step should have given."""
+        return step.index == SPEAKERS or (step.index >= FIRST_CHUNK and self.asked.report_missing)
+
+
+def _done_of(step: Step) -> float:
+    return step.length if step.state in (StepState.STORING, StepState.ENDED) else min(step.done, step.length)
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """Of two structs of numbers; a text is that of the latest."""
+    pairs = zip(one.__struct_fields__, msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
+    return type(one)(**{name: b if isinstance(b, str) else a + b for name, a, b in pairs})
 
 
 def after_loss(step: Step, lost: Lost, policy: RetryPolicy) -> Fault | None:
@@ -112,3 +250,12 @@ def after_interruption(interrupted: int) -> Fault | None:
         return None
     said = f"the daemon was killed {interrupted} times while it ran this job; it is in quarantine"
     return Fault.of(Code.POISON, said, interrupted=interrupted)
+
+
+def in_stretch(fault: Fault, step: Step) -> Fault:
+    """The fault of a chunk says where it was."""
+    if step.stretch is None:
+        return fault
+    start, end = step.stretch
+    context = {**fault.context, "start": start, "end": end}
+    return msgspec.structs.replace(fault, message=f"at {start:.0f} to {end:.0f} s: {fault.message}", context=context)

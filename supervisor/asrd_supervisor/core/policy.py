@@ -18,6 +18,10 @@ class PositiveDuration(Duration):
     """Seconds, more than none."""
 
 
+class IdleTime(Duration):
+    """Seconds, or -1 for never."""
+
+
 class PositiveSize(Size):
     """Bytes, more than none."""
 
@@ -183,6 +187,10 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     start_first: bool
     device: str = "cpu"
     """Where the workers compute: ``cpu``, or ``cuda:0``."""
+    idle_ttl: IdleTime = IdleTime(-1)
+    """After so long without a step its workers leave, until there is another one; -1 never."""
+    diarizes: bool = False
+    """They tell speakers apart instead of transcribing."""
     recycle: RecyclePolicy = RecyclePolicy()
     drift: DriftPolicy = DriftPolicy()
     canary: CanaryPolicy = CanaryPolicy()

@@ -22,6 +22,7 @@ from asrd_supervisor.core.staffing import Staffing
 from asrd_supervisor.core.steps import Steps
 from asrd_supervisor.core.tally import Tally
 from asrd_supervisor.core.turns import Turns
+from asrd_supervisor.core.usage import Usage
 
 Out = list[do.Action | ev.Event]
 
@@ -46,6 +47,7 @@ class Pool:
         self.staffing = Staffing(policy, self.slots, self.monitor)
         self.deaths: Counter[str] = Counter()
         self.stale = 0
+        self.usage = Usage()
         self._load = load
         self._held = False
         self._turns = Turns(self.slots, self.backlog)
@@ -98,6 +100,8 @@ class Pool:
         ahead = self.backlog.ahead_of(step, cost)
         running = sum(slot.remaining for slot in self.slots if slot.task)
         workers = max(1, self.ready)
+        if not self.ready:
+            cost += self.monitor.advice.reload_s  # somebody has to be warm first
         return cost + (ahead + running) / workers if ahead or self._all_busy() else cost
 
     def _all_busy(self) -> bool:
@@ -110,7 +114,7 @@ class Pool:
         out = self._react(now, event)
         if isinstance(event, ev.StepProgressed | ev.SegmentDecoded):
             return out  # the most frequent ones; nobody's turn comes by them, and no seat is freed
-        out += self.staffing.reconcile(now)
+        out += self.staffing.reconcile(now, waits=len(self.backlog) > 0 and not self._held)
         out += self._check_up(now)
         out += self._dispatch(now)
         self._load.note(now, self.name, sum(slot.state in _BUSY for slot in self.slots))
@@ -136,6 +140,8 @@ class Pool:
                 return self._sampled(now, event)
             case ev.RecycleRequested():
                 return list(self.staffing.request(now, event.slot))
+            case ev.RestRequested() | ev.WakeRequested() | ev.RenewRequested():
+                return [*self.staffing.obey(now, event)]
             case ev.PoolHeld():
                 self._held = True
                 return []
@@ -167,7 +173,9 @@ class Pool:
             case ev.AttemptPersisted():
                 return self._steps.send(now, slot, event)
             case _:
-                return self._steps.react(now, slot, event)
+                out = self._steps.react(now, slot, event)
+                self.usage.note(now, out)
+                return out
 
     def _occupied(self, event: ev.WorkerEvent) -> Slot | None:
         """The slot whose present worker the event is about."""
@@ -180,6 +188,7 @@ class Pool:
     def _warmed(self, now: float, slot: Slot, event: ev.WorkerWarmed) -> Out:
         out: Out = [*slot.apply(Input.READY, now)]
         if slot.state is State.IDLE:
+            self.staffing.warmed(slot)
             self.monitor.born(now, slot, event)
             fields = {"seat": str(slot.seat), "pid": slot.pid, "load_s": event.load_s, "warm_up_s": event.warm_up_s}
             out.append(do.Announce("worker.ready", {**fields, "start_s": round(slot.age(now), 3)}))
@@ -199,8 +208,11 @@ class Pool:
         else:
             out.append(do.Announce("worker.left", {"seat": str(seat), "how": how}))
         if slot.state is State.BACKOFF:
-            # A suspect kills whoever has it: that is not the fault of the seat.
-            out += slot.back_off(now, blameless=step is not None and step.suspect and slot.sent)
+            # A suspect kills whoever has it: that is not the fault of the seat. Nor is it what it was told to load.
+            misled = self.staffing.misled(slot) if how not in WANTED_KILLS else None
+            slot.hopeless = slot.hopeless and misled is None
+            suspect = step is not None and step.suspect and slot.sent
+            out += [*(misled or []), *slot.back_off(now, blameless=suspect or misled is not None)]
         if slot.state is State.FAILED:
             out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
         lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
@@ -229,6 +241,9 @@ class Pool:
 
     def _react_to_timer(self, now: float, event: ev.TimerFired) -> Out:
         slot = self.slots[event.slot]
+        if event.kind == "idle":
+            self.staffing.rest.rang(event.number)
+            return []
         if event.kind == "stall":
             return self._steps.check_progress(now, slot, event.number)
         if event.kind != "state" or event.number != slot.timer:

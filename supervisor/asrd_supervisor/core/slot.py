@@ -4,6 +4,7 @@ import random
 from collections import deque
 
 from asrd_supervisor.core import actions as do
+from asrd_supervisor.core.edition import Edition
 from asrd_supervisor.core.events import StepRef
 from asrd_supervisor.core.health.vitals import Vitals
 from asrd_supervisor.core.lifecycle import LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
@@ -27,6 +28,8 @@ class Slot:
         self.timer = 0
         self.hopeless = False
         self.last_fault = ""
+        self.next_edition = Edition()
+        """What a worker that begins to load shall load."""
         self._fresh(0.0)
 
     def _fresh(self, now: float) -> None:
@@ -34,6 +37,8 @@ class Slot:
         self.pid: int | None = None
         self.since = now
         self.ready_at: float | None = None
+        self.edition: Edition | None = None
+        """What it was told to load; None as long as it was told nothing."""
         self.jobs_done = 0
         self.limit = 0
         self.share = 1.0
@@ -105,10 +110,10 @@ class Slot:
         self.task, self.attempt, self.started_at, self.cost = None, attempt, now, 0.0
         self.sent, self.cancelling = True, False
 
-    def note_progress(self, now: float, done: float) -> None:
-        """The compute thread has shown that it lives."""
+    def note_progress(self, now: float, done: float, duration: float = 0.0) -> None:
+        """The compute thread has shown that it lives: it has done more, or knows of more."""
         self.proved_at = now
-        if done > self.done or not self.duration:
+        if done > self.done or duration > self.duration or not self.duration:
             self.moved_at, self.done = now, max(self.done, done)
 
     @property
@@ -146,7 +151,8 @@ class Slot:
             case State.STARTING:
                 return self._seat_a_worker(now)
             case State.WARMING:
-                return [do.SendLoad(self.seat), self.arm(deadlines.warm_up)]
+                self.edition = self.next_edition
+                return [do.SendLoad(self.seat, self.edition.load), self.arm(deadlines.warm_up)]
             case State.IDLE if left is State.WARMING:
                 return self._warmed(now)
             case State.BUSY:

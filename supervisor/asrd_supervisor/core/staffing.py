@@ -3,15 +3,23 @@
 With start-first there is one seat more than workers. To replace a worker, the spare seat gets its successor; only when
 that one is warm the old one is retired, and its seat is the next spare. So at most one worker of a pool retires at a
 time, and the number of ready workers never falls below the number wanted.
+
+A pool that rests has empty seats, and is as good as any other: the next step that is queued fills them.
+
+When the engine shall be loaded anew, the workers are replaced in the same way. If the first one that tries cannot load
+it, the others stay, and what was loaded before is wanted again.
 """
 
 from collections import Counter
 
 from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.edition import Editions
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Facts, Verdict, judge
+from asrd_supervisor.core.rest import Rest
 from asrd_supervisor.core.slot import Slot
 
 _MOVING = {State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES}
@@ -19,6 +27,10 @@ _MOVING = {State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES}
 
 _UNSETTLED = {*_MOVING, State.BACKOFF, State.FAILED}
 """That, or nobody knows when it ends."""
+
+
+_RENEWALS = ("changed", "reload")
+"""Reasons to replace a worker for what it has loaded."""
 
 
 class Staffing:
@@ -31,6 +43,10 @@ class Staffing:
         self._condemned: tuple[Slot, int, Verdict] | None = None
         self._closing = False
         self._emptied = False
+        self._complete = False
+        self._changing = False
+        self.rest = Rest(policy.idle_ttl)
+        self.editions = Editions()
         self.recycles: Counter[str] = Counter()
         self.least_ready: int | None = None
         """The smallest number of ready workers since the pool was first fully staffed; None before."""
@@ -41,9 +57,10 @@ class Staffing:
         return self._closing
 
     def note_ready(self, ready: int) -> None:
-        """Keep the low-water mark."""
-        if self._closing or (self.least_ready is None and ready < self._policy.workers):
+        """Keep the low-water mark; a pool that rests, or has rested, does not count until it is complete again."""
+        if self._closing or not (self._complete or ready >= self._policy.workers):
             return
+        self._complete = True
         self.least_ready = ready if self.least_ready is None else min(self.least_ready, ready)
 
     # --- what is asked of it ------------------------------------------------------------------------------------------
@@ -68,6 +85,45 @@ class Staffing:
         said = do.Announce("worker.recycled", fields)
         return [said, *slot.apply(Input.RETIRE, now)]
 
+    def obey(self, now: float, order: ev.Event) -> list[do.Action]:
+        """An operator wants the workers away, or there, or to load something else; not of a pool that is closing."""
+        match order:
+            case ev.RestRequested() if not self._closing:
+                return self.send_home(now, "requested")
+            case ev.WakeRequested() if not self._closing:
+                return [*self._wake(), *self._revive_all(now)]
+            case ev.RenewRequested() if not self._closing:
+                return self._renew(now, order)
+            case _:
+                return []
+
+    def send_home(self, now: float, why: str) -> list[do.Action]:
+        """All workers leave, after what they have in hand; the pool takes jobs as before."""
+        if self.rest.asleep:
+            return []
+        fields = {"pool": self._policy.name, "why": why, "idle_s": round(self.rest.idle_s(now), 1)}
+        self.rest.fall_asleep()
+        self._condemned, self._complete = None, False
+        retired = [action for slot in self._slots for action in slot.apply(Input.RETIRE, now, "retired")]
+        return [do.Announce("pool.standby", fields), *retired]
+
+    def _renew(self, now: float, event: ev.RenewRequested) -> list[do.Action]:
+        self._changing = True
+        edition = self.editions.renew(event.reason, event.settings, event.load)
+        self._monitor.renewed()
+        for slot in self._slots:
+            slot.next_edition = edition
+        fields = {"pool": self._policy.name, "reason": edition.reason, "settings": edition.settings}
+        return [do.Announce("pool.changing", fields), *self._revive_all(now)]
+
+    def _revive_all(self, now: float) -> list[do.Action]:
+        actions: list[do.Action] = []
+        for slot in self._slots:
+            if slot.state is State.FAILED:
+                slot.forgive()
+                actions += slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
+        return actions
+
     def close(self, now: float, *, hurry: bool) -> list[do.Action]:
         """Empty all seats; with ``hurry`` those too that have a step."""
         self._closing, self._condemned = True, None
@@ -90,17 +146,37 @@ class Staffing:
 
     # --- what it does by itself ---------------------------------------------------------------------------------------
 
-    def reconcile(self, now: float) -> list[do.Action]:
-        """Bring the seats to what is wanted."""
-        if self._closing:
+    def reconcile(self, now: float, *, waits: bool = False) -> list[do.Action]:
+        """Bring the seats to what is wanted; ``waits``: a step wants a worker."""
+        actions = [] if self._closing else self._rest_or_wake(now, waits)
+        if self._closing or self.rest.asleep:
             empty = [s for s in self._slots if s.state in (State.BACKOFF, State.FAILED)]
-            return [action for slot in empty for action in slot.apply(Input.RETIRE, now)]
+            return actions + [action for slot in empty for action in slot.apply(Input.RETIRE, now)]
         self._reconsider()
-        actions = self._dismiss_nonsense(now)
+        actions += self._dismiss_nonsense(now)
         actions += self._condemn(now)
         actions += self._replace(now)
         actions += self._fill(now)
-        return actions
+        actions += self._tell_of_change()
+        delay = self.rest.delay(now)
+        return actions if delay is None else [*actions, self._idle_timer(delay)]
+
+    def _idle_timer(self, delay: float) -> do.SetTimer:
+        return do.SetTimer(self._policy.name, 0, "idle", self.rest.number, delay)
+
+    def _rest_or_wake(self, now: float, waits: bool) -> list[do.Action]:
+        """A pool that has not one warm worker, or a failed seat, has other troubles than idleness; so has one that is
+        to show whether it can load what it was told."""
+        if waits and self.rest.asleep:
+            return self._wake()
+        self.rest.look(now, work=waits or any(slot.task for slot in self._slots))
+        well = any(s.ready for s in self._slots) and all(s.state is not State.FAILED for s in self._slots)
+        return self.send_home(now, "idle") if well and self.rest.due(now) and not self._changing else []
+
+    def _wake(self) -> list[do.Action]:
+        slept = self.rest.asleep
+        self.rest.wake()
+        return [do.Announce("pool.waking", {"pool": self._policy.name})] if slept else []
 
     def wanted(self, slot: Slot) -> bool:
         """Whether the seat of a worker that is gone shall be taken again. A failed seat keeps no other one empty."""
@@ -108,14 +184,20 @@ class Staffing:
         return not self._closing and others < self._target()
 
     def _target(self) -> int:
+        if self.rest.asleep:
+            return 0
         return self._policy.workers + (1 if self._condemned and self._policy.start_first else 0)
 
     def _standing(self) -> int:
         return sum(_stands(slot) for slot in self._slots)
 
     def _reconsider(self) -> None:
-        """A condemned worker that died by itself needs no retirement any more."""
-        if self._condemned and (self._condemned[0].generation != self._condemned[1] or not self._condemned[0].ready):
+        """A condemned worker that died by itself, or has what is wanted after all, needs no retirement any more."""
+        if self._condemned is None:
+            return
+        slot, generation, verdict = self._condemned
+        pointless = verdict.reason in _RENEWALS and not self._outdated(slot)
+        if slot.generation != generation or not slot.ready or pointless:
             self._condemned = None
 
     def _condemn(self, now: float) -> list[do.Action]:
@@ -141,7 +223,51 @@ class Staffing:
                 return self.dismiss(now, slot, verdict)
         return []
 
+    # --- what they have loaded ----------------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> int:
+        """Workers that have loaded, or are loading, something else than what is wanted."""
+        return sum(self._outdated(slot) and _stands(slot) for slot in self._slots)
+
+    def _outdated(self, slot: Slot) -> bool:
+        return slot.live and slot.edition is not None and slot.edition.number != self.editions.wanted.number
+
+    def warmed(self, slot: Slot) -> None:
+        """A worker is warm, so what it has loaded is good."""
+        self.rest.warmed()
+        self.editions.warmed(slot.edition)
+
+    def misled(self, slot: Slot) -> list[do.Action] | None:
+        """A worker died before it was warm. None if that is its own affair; else it had been told to load what is not
+        wanted any more, or is taken back now because of it."""
+        if slot.edition is None or slot.ready_at is not None:
+            return None
+        if slot.edition.number != self.editions.wanted.number:
+            return []
+        tried = self.editions.wanted
+        if not self.editions.take_back(slot.last_fault):
+            return None
+        for other in self._slots:
+            other.next_edition = self.editions.wanted
+        self._changing = False
+        self._monitor.renewed()
+        self._reconsider()
+        fields = {"pool": self._policy.name, "reason": tried.reason, "settings": tried.settings}
+        return [do.Announce("pool.change_failed", {**fields, "fault": slot.last_fault})]
+
+    def _tell_of_change(self) -> list[do.Action]:
+        """Once, when the last worker of before has left."""
+        done = self._changing and self.editions.proven is self.editions.wanted and not self.behind
+        if not done or any(slot.state in _MOVING for slot in self._slots):
+            return []
+        self._changing = False
+        fields = {"pool": self._policy.name, "reason": self.editions.wanted.reason}
+        return [do.Announce("pool.changed", {**fields, "settings": self.editions.wanted.settings})]
+
     def _judge(self, now: float, slot: Slot) -> Verdict | None:
+        if self._outdated(slot):
+            return Verdict(self.editions.wanted.reason, {"settings": self.editions.wanted.settings})
         diagnosed = self._monitor.diagnosed(now, slot)
         limit = self._monitor.limit(slot)
         return judge(Facts(slot.jobs_done, limit, slot.age(now), slot.requested, diagnosed), self._policy.recycle)

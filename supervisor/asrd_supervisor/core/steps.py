@@ -14,6 +14,7 @@ from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
+from asrd_supervisor.core.stages import MERGE, WHOLE
 from asrd_supervisor.core.tally import Tally
 
 Out = list[do.Action | ev.Event]
@@ -68,7 +69,7 @@ class Steps:
         slot.load_before = self._load.total(now)
         deadlines = self._policy.deadlines
         return [
-            do.SendStep(slot.seat, slot.attempt, slot.task.job),
+            do.SendStep(slot.seat, slot.attempt, slot.task.job, slot.task.index),
             slot.arm(deadlines.busy_floor),
             self._arm_stall(slot, stall_limit(slot, self.pace, deadlines)),
         ]
@@ -85,7 +86,7 @@ class Steps:
             return self._react_to_canary(now, slot, event)
         match event:
             case ev.StepProgressed():
-                slot.note_progress(now, event.done)
+                slot.note_progress(now, event.done, event.duration)
                 slot.duration = event.duration or slot.duration
                 return [*self._extend(now, slot, event), ev.StepMoved(slot.task, event.done, event.duration)]
             case ev.SegmentDecoded(index=index) if index != slot.segments:
@@ -96,6 +97,8 @@ class Steps:
                 return [ev.StepMoved(slot.task, event.done, 0.0, event.index, event.body)]
             case ev.StepFinished():
                 return self._finished(now, slot, event)
+            case ev.StepSplit():
+                return self._split(now, slot, event)
             case ev.StepFaulted():
                 return self._faulted(now, slot, event)
             case _:
@@ -133,8 +136,17 @@ class Steps:
         outcome = ev.Finished(
             slot.seat, event.timings, event.work, slot.jobs_done, slot.age(now), event.body, event.rss
         )
-        said = self._monitor.finished(now, slot, event, companions)
+        said = self._monitor.finished(now, slot, event, companions) if step.index != MERGE else []
         return [ev.StepEnded(step, outcome), *said, *slot.apply(Input.FINISH, now)]
+
+    def _split(self, now: float, slot: Slot, event: ev.StepSplit) -> Out:
+        assert slot.task is not None
+        if slot.task.index != WHOLE:
+            return [*slot.apply(Input.BROKEN, now, "breach: it has cut what was not to be cut")]
+        step = self._close_step(now, slot)
+        self.pace.learn_length(event.chunks[-1][1], step.size, media=step.audio_s is None)
+        outcome = ev.Divided(slot.seat, event.attempt, event.chunks, event.head, event.timings)
+        return [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
 
     def _faulted(self, now: float, slot: Slot, event: ev.StepFaulted) -> Out:
         cancelled = slot.cancelling and event.fault.code is Code.CANCELLED

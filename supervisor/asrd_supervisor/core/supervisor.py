@@ -10,7 +10,7 @@ from collections import deque
 import msgspec
 
 from asrd_protocol.exits import Exit
-from asrd_protocol.messages import Status
+from asrd_protocol.messages import PoolStatus, Status
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.jobs import Jobs
@@ -79,6 +79,8 @@ class Supervisor:
             case ev.TimerFired(pool="") | ev.StopRequested() | ev.PoolEmptied():
                 return self._route_own(event)
             case ev.TimerFired() | ev.PoolClosed() | ev.PoolHeld():
+                return self.pools[event.pool].handle(now, event)
+            case ev.RestRequested() | ev.WakeRequested() | ev.RenewRequested():
                 return self.pools[event.pool].handle(now, event)
             case ev.RecycleRequested():
                 pools = [self.pools[event.pool]] if event.pool else list(self.pools.values())
@@ -159,13 +161,21 @@ class Supervisor:
         states = {name: pool_status(pool) for name, pool in self.pools.items()}
         ready = sum(pool.able for pool in self.pools.values())
         total = sum(pool.policy.workers for pool in self.pools.values())
+        resting = sum(word == "standby" for word, _ in states.values())
         count = f"{ready} of {total} workers are ready"
-        for status in ("unavailable", "starting", "degraded"):
+        if resting:
+            count += f"; {_pools(resting)} until there is a job"
+        bad: tuple[Status, ...] = ("unavailable", "starting", "degraded")
+        for status in bad:
             troubled = [name for name, (word, _) in states.items() if word == status]
             if troubled and (status == "degraded" or len(troubled) == len(states)):
                 return status, f"{count}; {states[troubled[0]][1]}"
-        worst = next((why for word, why in states.values() if word != "ready"), "")
+        worst = next((why for word, why in states.values() if word not in ("ready", "standby")), "")
         return ("degraded", f"{count}; {worst}") if worst else ("ready", count)
+
+
+def _pools(resting: int) -> str:
+    return "1 pool rests" if resting == 1 else f"{resting} pools rest"
 
 
 def _in_trouble(slot: Slot) -> bool:
@@ -175,13 +185,17 @@ def _in_trouble(slot: Slot) -> bool:
     return lost or slot.stopped or (beginning and bool(slot.last_fault))
 
 
-def pool_status(pool: Pool) -> tuple[Status, str]:
+def pool_status(pool: Pool) -> tuple[PoolStatus, str]:
     """One word and one sentence on one pool."""
+    if pool.staffing.rest.asleep:
+        return "standby", f"the workers of {pool.name!r} start when there is a job"
     if pool.unavailable:
         return "unavailable", pool.unavailable_fault().message
     troubled = [slot for slot in pool.slots if _in_trouble(slot)]
     if pool.able and not troubled:
         return "ready", f"{pool.able} of {pool.policy.workers} workers of {pool.name!r} are ready"
+    if pool.staffing.rest.waking and not troubled:
+        return "standby", f"the workers of {pool.name!r} are starting"
     reason = next(
         (slot.kill_reason or ("stopped by a signal" if slot.stopped else slot.last_fault) for slot in troubled), ""
     )

@@ -33,6 +33,16 @@ class Entry(msgspec.Struct, frozen=True):
         return zlib.crc32(self.digest, zlib.crc32(self.source, zlib.crc32(self.request, zlib.crc32(head))))
 
 
+class StoredStep(msgspec.Struct, frozen=True):
+    """One of several steps of a job."""
+
+    step: int
+    attempts: int = 0
+    deaths: int = 0
+    part: bytes = b""
+    """What it has given, if it has ended."""
+
+
 class Standing(msgspec.Struct, frozen=True):
     """One job as it stands."""
 
@@ -47,6 +57,9 @@ class Standing(msgspec.Struct, frozen=True):
     """The line of an ended job in a list, in msgpack."""
     size: int = 0
     """Bytes of its answer and its body."""
+    plan: bytes = b""
+    """Where its audio was cut, and its samples are; empty when it was not."""
+    steps: tuple[StoredStep, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -72,11 +85,33 @@ class Accept(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A worker is about to try."""
+    """A worker is about to try a step."""
 
     job: str
     attempts: int
     deaths: int
+    step: int = 0
+
+
+class Divide(msgspec.Struct, frozen=True):
+    """The audio of the job was cut."""
+
+    job: str
+    plan: bytes
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """A step has given something, or is done without. However often the daemon was killed before: the job gets on."""
+
+    job: str
+    step: int
+    part: bytes
+
+
+class Gather(msgspec.Struct, frozen=True):
+    """The steps of a job that have several, as :class:`Steps`."""
+
+    job: str
 
 
 class End(msgspec.Struct, frozen=True):
@@ -87,14 +122,17 @@ class End(msgspec.Struct, frozen=True):
     answer: Answer
     report: bytes
     ended_at: float
+    again: bool = False
+    """Somebody may want it tried again: what its steps have given is kept."""
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """The job waits for its next attempt."""
+    """A step waits for its next attempt."""
 
     job: str
     attempts: int
     deaths: int
+    step: int = 0
 
 
 class Renew(msgspec.Struct, frozen=True):
@@ -122,7 +160,13 @@ class Look(msgspec.Struct, frozen=True):
     job: str
 
 
-Result = Answer | Standing | Fault | None
+class Steps(msgspec.Struct, frozen=True):
+    """What :class:`Gather` gives."""
+
+    steps: tuple[StoredStep, ...]
+
+
+Result = Answer | Standing | Steps | Fault | None
 """What an operation gives; a fault when the disk is full, or the answer is not what was written."""
 
-Operation = Accept | Attempt | Wait | End | Renew | Forget | Read | Look
+Operation = Accept | Attempt | Wait | Divide | Keep | End | Renew | Forget | Read | Look | Gather

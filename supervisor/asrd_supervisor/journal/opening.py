@@ -5,6 +5,7 @@ import os
 import sqlite3
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from asrd_supervisor.journal.entries import ENDED, Entry, Standing
+from asrd_supervisor.journal.entries import ENDED, Entry, Standing, StoredStep
 
 APPLICATION_ID = 0x61737264
 """``asrd``, in the head of the file."""
@@ -42,6 +43,22 @@ MIGRATIONS = (
         body BLOB,
         checksum INTEGER NOT NULL
     ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE plans (
+        job TEXT PRIMARY KEY REFERENCES jobs (job) ON DELETE CASCADE,
+        plan BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE steps (
+        job TEXT NOT NULL REFERENCES jobs (job) ON DELETE CASCADE,
+        step INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        deaths INTEGER NOT NULL DEFAULT 0,
+        part BLOB NOT NULL DEFAULT x'',
+        checksum INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (job, step)
+    );
     """,
 )
 """Script N makes schema N out of schema N - 1."""
@@ -179,11 +196,35 @@ def standings(db: sqlite3.Connection, path: Path | None, rest: str, *values: str
     Raises:
         Damaged: one is not what was written.
     """
+    several = _with_several_steps(db)
     for row in db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values):
         entry = Entry(*row[:6])
         if entry.checksum != row[6]:
             raise Damaged(_way_out(path, f"the job {entry.job!r} does not match its checksum"))
-        yield Standing(entry, *row[7:])
+        more = (plan_of(db, entry.job), steps_of(db, entry.job)) if entry.job in several else ()
+        yield Standing(entry, *row[7:], *more)
+
+
+def _with_several_steps(db: sqlite3.Connection) -> set[str]:
+    """Only jobs of long audio, or with speakers, have rows in these tables; a journal of schema 1 has no such tables."""
+    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
+        return set()
+    return {job for (job,) in db.execute("SELECT job FROM plans UNION SELECT job FROM steps")}
+
+
+def plan_of(db: sqlite3.Connection, job: str) -> bytes:
+    """Where the audio of a job was cut; empty when it was not, or that is not what was written: it is cut anew then."""
+    row = db.execute("SELECT plan, checksum FROM plans WHERE job = ?", (job,)).fetchone()
+    return row[0] if row and zlib.crc32(row[0]) == row[1] else b""
+
+
+def steps_of(db: sqlite3.Connection, job: str) -> tuple[StoredStep, ...]:
+    """The steps of a job that were begun. A part that is not what was written is none: the step is done again."""
+    rows = db.execute("SELECT step, attempts, deaths, part, checksum FROM steps WHERE job = ? ORDER BY step", (job,))
+    return tuple(
+        StoredStep(step, attempts, deaths, part if zlib.crc32(part) == checksum else b"")
+        for step, attempts, deaths, part, checksum in rows
+    )
 
 
 def _migrate(db: sqlite3.Connection) -> None:

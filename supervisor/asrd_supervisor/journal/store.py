@@ -6,6 +6,7 @@ SQLite before 3.51.3 by which several connections could damage a file in WAL mod
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from asrd_supervisor.journal.entries import (
     Accept,
     Answer,
     Attempt,
+    Divide,
     End,
     Forget,
+    Gather,
+    Keep,
     Look,
     Operation,
     Read,
@@ -23,9 +27,10 @@ from asrd_supervisor.journal.entries import (
     Result,
     Standing,
     State,
+    Steps,
     Wait,
 )
-from asrd_supervisor.journal.opening import Durability, connected, refusal, standings
+from asrd_supervisor.journal.opening import Durability, connected, refusal, standings, steps_of
 
 
 class DiskFull(Exception):
@@ -78,6 +83,8 @@ class Store:
                 return self._read(job)
             case Look(job):
                 return next(standings(self._db, self._path, "WHERE job = ?", job), None)
+            case Gather(job):
+                return Steps(steps_of(self._db, job))
             case _:
                 self._change(operation)
                 return None
@@ -92,19 +99,27 @@ class Store:
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (e.job, e.owner, e.request, e.source, e.digest, e.accepted_at, e.checksum),
                 )
-            case Attempt(job, attempts, deaths):
+            case Attempt(job, attempts, deaths, 0):
                 self._put(job, "running", attempts, deaths)
+            case Attempt(job, attempts, deaths, step):
+                self._put_step(job, step, attempts, deaths)
+                run("UPDATE jobs SET state = 'running' WHERE job = ? AND ended_at = 0", (job,))
             case End():
                 self._end(operation)
-            case Wait(job, attempts, deaths):
+            case Wait(job, attempts, deaths, 0):
                 self._put(job, "queued", attempts, deaths)
-            case Renew(job, accepted_at):
+            case Wait(job, attempts, deaths, step):
+                self._put_step(job, step, attempts, deaths)
+            case Divide(job, plan):
                 run(
-                    "UPDATE jobs SET state = 'queued', attempts = 0, deaths = 0, interrupted = 0, ended_at = 0, "
-                    "report = x'', size = 0, accepted_at = ? WHERE job = ?",
-                    (accepted_at, job),
+                    "INSERT OR REPLACE INTO plans (job, plan, checksum) "
+                    "SELECT job, ?, ? FROM jobs WHERE job = ? AND ended_at = 0",
+                    (plan, zlib.crc32(plan), job),
                 )
-                run("DELETE FROM answers WHERE job = ?", (job,))
+            case Keep(job, step, part):
+                self._keep(job, step, part)
+            case Renew(job, accepted_at):
+                self._renew(job, accepted_at)
             case Forget(job):
                 run("DELETE FROM jobs WHERE job = ?", (job,))
 
@@ -114,6 +129,34 @@ class Store:
             "UPDATE jobs SET state = ?, attempts = ?, deaths = ? WHERE job = ? AND ended_at = 0",
             (state, attempts, deaths, job),
         )
+
+    def _put_step(self, job: str, step: int, attempts: int, deaths: int) -> None:
+        self._db.execute(
+            "INSERT INTO steps (job, step, attempts, deaths) SELECT job, ?, ?, ? FROM jobs "
+            "WHERE job = ? AND ended_at = 0 "
+            "ON CONFLICT (job, step) DO UPDATE SET attempts = excluded.attempts, deaths = excluded.deaths",
+            (step, attempts, deaths, job),
+        )
+
+    def _keep(self, job: str, step: int, part: bytes) -> None:
+        changed = self._db.execute("UPDATE jobs SET interrupted = 0 WHERE job = ? AND ended_at = 0", (job,))
+        if changed.rowcount:
+            self._db.execute(
+                "INSERT INTO steps (job, step, part, checksum) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (job, step) DO UPDATE SET part = excluded.part, checksum = excluded.checksum",
+                (job, step, part, zlib.crc32(part)),
+            )
+
+    def _renew(self, job: str, accepted_at: float) -> None:
+        """What its steps have given stays."""
+        run = self._db.execute
+        run(
+            "UPDATE jobs SET state = 'queued', attempts = 0, deaths = 0, interrupted = 0, ended_at = 0, "
+            "report = x'', size = 0, accepted_at = ? WHERE job = ?",
+            (accepted_at, job),
+        )
+        run("UPDATE steps SET attempts = 0, deaths = 0 WHERE job = ?", (job,))
+        run("DELETE FROM answers WHERE job = ?", (job,))
 
     def _end(self, end: End) -> None:
         answer = end.answer
@@ -128,6 +171,9 @@ class Store:
             "INSERT INTO answers (job, header, body, checksum) VALUES (?, ?, ?, ?)",
             (end.job, answer.header, answer.body, answer.checksum),
         )
+        if not end.again:
+            self._db.execute("DELETE FROM plans WHERE job = ?", (end.job,))
+            self._db.execute("DELETE FROM steps WHERE job = ?", (end.job,))
 
     def _read(self, job: str) -> Answer | Fault | None:
         row = self._db.execute("SELECT header, body, checksum FROM answers WHERE job = ?", (job,)).fetchone()

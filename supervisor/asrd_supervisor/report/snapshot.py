@@ -2,15 +2,17 @@
 
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
 
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Fault
+from asrd_supervisor import sizing
 from asrd_supervisor.config import Config
 from asrd_supervisor.core.lifecycle import State
-from asrd_supervisor.core.plan import Job, JobState
+from asrd_supervisor.core.plan import Job, JobState, StepState
 from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
@@ -122,7 +124,11 @@ def _state(job: Job) -> msg.JobState:
 
 
 def _eta(core: Supervisor, job: Job) -> float:
-    return core.pools[job.pool].eta(job.ref()) if job.state is JobState.QUEUED else 0.0
+    """Seconds until a job that waits, or was cut, has its result."""
+    pool = core.pools[job.pool]
+    queued = [pool.eta(job.ref(step)) for step in job.live if step.state is StepState.QUEUED and step.pool == job.pool]
+    held = sum(step.length for step in job.steps.values() if step.state is StepState.HELD)
+    return max(queued, default=0.0) + held * pool.pace.rate / max(1, pool.ready)
 
 
 def job_report(
@@ -134,10 +140,10 @@ def job_report(
         pool=job.pool,
         state=end or _state(job),
         age_s=round(now - job.submitted_at, 3),
-        attempts=job.step.attempts,
+        attempts=job.attempts,
         seat=job.seat,
-        done=job.step.done,
-        duration=job.step.duration,
+        done=round(job.done, 3),
+        duration=job.duration,
         eta_s=round(eta, 3),
         bytes=job.size,
         client=job.asked.client,
@@ -164,21 +170,31 @@ def pending(core: Supervisor, record: Record) -> msg.Pending:
     )
 
 
-def pools(core: Supervisor, config: Config) -> msg.PoolsReport:
-    """Every pool with its configuration."""
-    return msg.PoolsReport(
-        pools=[
-            msg.PoolReport(
-                name=name,
-                engine=config.pools[name].engine,
-                model=config.pools[name].model,
-                device=config.pools[name].device,
-                compute_type=config.pools[name].compute_type,
-                workers=pool.policy.workers,
-                queued=len(pool.backlog),
-                status=pool_status(pool)[0],
-                default=name == config.default_pool,
-            )
-            for name, pool in core.pools.items()
-        ]
+def pools(core: Supervisor, config: Config, now: float) -> msg.PoolsReport:
+    """Every pool with what it runs."""
+    return msg.PoolsReport(pools=[_pool(pool, config, now) for pool in core.pools.values()])
+
+
+def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
+    staffing, usage = pool.staffing, pool.usage
+    configured = config.pools[pool.name]
+    engine = sizing.now(config, pool.name, staffing.editions.wanted.settings)
+    return msg.PoolReport(
+        name=pool.name,
+        engine=configured.engine,
+        model=engine["model"],
+        device=configured.device,
+        compute_type=engine["compute_type"],
+        workers=pool.policy.workers,
+        queued=len(pool.backlog),
+        status=pool_status(pool)[0],
+        default=pool.name == config.default_pool,
+        ready=pool.ready,
+        threads=engine["threads"],
+        behind=staffing.behind,
+        change_fault=staffing.editions.fault,
+        jobs=usage.jobs,
+        audio_s=round(usage.audio_s, 3),
+        last_used_at=None if usage.last_at is None else round(time.time() - (now - usage.last_at), 3),
+        idle_s=round(staffing.rest.idle_s(now), 1),
     )

@@ -10,10 +10,11 @@ from asrd_protocol import mistakes
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Audio, Speakers
 from asrd_protocol.model import Diarization, Segment, Work
+from asrd_worker.whole import Long, Whole
 
 if TYPE_CHECKING:
-    from asrd_worker.audio import Decoded
     from asrd_worker.blob import Body
+    from asrd_worker.recording import Decoded
 
 
 class LoadError(Exception):
@@ -118,6 +119,54 @@ class Transcriber(Engine):
     @abstractmethod
     def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
         """Decode the samples, a segment at a time."""
+
+    # --- long audio: it is cut, and its chunks are jobs of their own --------------------------------------------------
+
+    def divisible(self, options: Any) -> bool:
+        """Whether a job with these options gives the same when its audio is cut at silences."""
+        return True
+
+    def read_long(
+        self,
+        audio: Audio,
+        body: "Body",
+        max_audio_s: float,
+        tape: int,
+        keep_s: float,
+        moved: Callable[[float], None],
+    ) -> "Decoded | Long":
+        """As :meth:`read`; audio of more than ``keep_s`` seconds goes to the open file ``tape``. ``moved`` is told how
+        many seconds are decoded.
+
+        Raises:
+            AudioFault: the audio cannot be used.
+        """
+        from asrd_worker.audio import decode
+        from asrd_worker.recording import Recording
+
+        heard = decode(audio, body, max_audio_s, tape, keep_s, moved)
+        return Long(heard, heard.duration) if isinstance(heard, Recording) else heard
+
+    def overview(self, long: Long, options: Any) -> Whole:
+        """What has to be known of the whole, so that its chunks are not each taken for something else."""
+        return Whole(duration=long.duration, warnings=long.recording.warnings)
+
+    def cut(self, long: Long, chunk_s: float, ways: int) -> list[tuple[float, float]]:
+        """Stretches of about ``chunk_s`` seconds, for so many workers, as start and end in seconds."""
+        from asrd_worker.cuts import cut
+
+        return cut(long.recording, chunk_s, ways)
+
+    def stretch(self, tape: int, start: float, end: float) -> "Decoded":
+        """The samples of a chunk, out of what was written when the recording was decoded."""
+        from asrd_worker.recording import SAMPLE_RATE, Decoded, Recording
+
+        samples = Recording(tape).samples(start, end)
+        return Decoded(samples, samples.size / SAMPLE_RATE, [])
+
+    def narrowed(self, options: Any, whole: Whole, *, first: bool) -> Any:
+        """The options of a chunk, out of those of the job: what is meant for the beginning is for the first one."""
+        return options
 
 
 class Diarizer(Engine):

@@ -20,10 +20,14 @@ from asrd_protocol.model import Segment, Work
 from asrd_worker.engines import script as word
 from asrd_worker.engines.base import EngineFault, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.script import Do, Script, ScriptSettings
+from asrd_worker.whole import Long, Whole
 
 if TYPE_CHECKING:
-    from asrd_worker.audio import Decoded
     from asrd_worker.blob import Body
+    from asrd_worker.recording import Decoded, Recording
+
+CHUNK_S = 100.0
+"""Seconds of each chunk of a recording that is pretended to be long."""
 
 _orders = msgspec.json.Decoder(list[Do])
 
@@ -33,6 +37,7 @@ class _Silence(msgspec.Struct, frozen=True):
 
     duration: float = 1.0
     warnings: list[str] = []
+    chunk: int | None = None
 
 
 class Scripted(Transcriber):
@@ -46,6 +51,7 @@ class Scripted(Transcriber):
         self._kept: list[bytearray] = []
         self._jobs = 0
         self._told = 1.0
+        self._chunks = 0
         _, _, worker = seat.rpartition("/")
         slot, generation = (int(part) for part in worker.split("."))
         here = not settings.only_slots or slot in settings.only_slots
@@ -77,12 +83,37 @@ class Scripted(Transcriber):
         """Pretend."""
         return cast("Decoded", _Silence())
 
+    def divisible(self, options: Script) -> bool:
+        """If the job says so."""
+        return bool(options.chunks)
+
+    def read_long(
+        self, audio: Audio, body: "Body", max_audio_s: float, tape: int, keep_s: float, moved: object
+    ) -> "Decoded | Long":
+        """Pretend."""
+        return Long(cast("Recording", None), 0.0)
+
+    def overview(self, long: Long, options: Script) -> Whole:
+        """Play the job's own script, and remember how many chunks there are."""
+        self._play_all(options.script)
+        self._chunks = len(options.chunks)
+        return Whole(duration=CHUNK_S * self._chunks, language="en")
+
+    def cut(self, long: Long, chunk_s: float, ways: int) -> list[tuple[float, float]]:
+        """One after the other."""
+        return [(CHUNK_S * at, CHUNK_S * (at + 1)) for at in range(self._chunks)]
+
+    def stretch(self, tape: int, start: float, end: float) -> "Decoded":
+        """Pretend."""
+        return cast("Decoded", _Silence(CHUNK_S, chunk=round(start / CHUNK_S)))
+
     def transcribe(self, heard: "Decoded", options: Script) -> Transcription:
         """Play the script. Its sleeps and spins are the work, in milliseconds as they stand there."""
         self._jobs += 1
         if self._misbehaves and self.settings.leak_mb_per_job:
             self._play(word.Leak(mb=self.settings.leak_mb_per_job))
-        script = [] if self._mute else options.script
+        chunk = cast(_Silence, heard).chunk
+        script = [] if self._mute else options.script if chunk is None else options.chunks[chunk]
         at, count = 0.0, 0
         for spoken in self._spoken(script):
             yield Segment(id=count, seek=0, start=at, end=at + spoken.seconds, text=spoken.text)

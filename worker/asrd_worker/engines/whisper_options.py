@@ -15,6 +15,8 @@ SuppressedToken = Annotated[int, Meta(ge=-1, le=1_000_000)]
 """-1 stands for the symbols that are no speech."""
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
+BatchSize = Annotated[int, Meta(ge=0, le=64)]
+
 
 class _Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
@@ -32,7 +34,7 @@ class VadParameters(_Options, frozen=True, kw_only=True):
 
 
 class WhisperOptions(_Options, frozen=True, kw_only=True):
-    """Everything that ``WhisperModel.transcribe`` takes, less what makes no sense over a wire."""
+    """Everything that ``WhisperModel.transcribe`` takes, less what makes no sense over a wire; and ``batch_size``."""
 
     language: Annotated[str, Meta(max_length=16)] | None = None
     """Code such as ``en``; detected when None."""
@@ -75,19 +77,23 @@ class WhisperOptions(_Options, frozen=True, kw_only=True):
     hotwords: Annotated[str, Meta(max_length=4_000)] | None = None
     language_detection_threshold: Probability | None = 0.5
     language_detection_segments: Annotated[int, Meta(ge=1, le=100)] = 1
+    batch_size: BatchSize | None = None
+    """Windows that are decoded at once; None for what the pool has, 0 or 1 for one after the other."""
 
 
 SYNONYMS = {"logprob_threshold": "log_prob_threshold"}
 """What openai-whisper and whisperX call an option."""
 
 
-def kind_of(options: WhisperOptions) -> str:
+def kind_of(options: WhisperOptions, batch_size: int = 0) -> str:
     """The options that change what a decoding step costs, such as ``beam5+words``: at most 64 characters.
 
     Only jobs of one kind can be compared step by step. Voice activity detection is part of it: windows without silence
     are fuller.
     """
     parts = [f"beam{options.beam_size}"]
+    if batch_size:
+        parts.append(f"batch{batch_size}")
     if options.best_of != _DEFAULTS.best_of:
         parts.append(f"best{options.best_of}")
     if options.patience != _DEFAULTS.patience:

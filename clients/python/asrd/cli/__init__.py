@@ -7,7 +7,7 @@ from types import FrameType
 
 _THEMES = (
     *("daemon", "transcribe", "jobs", "quarantine", "status", "findings", "events"),
-    *("models", "operate", "keys", "top", "demo", "lab"),
+    *("models", "engines", "operate", "keys", "top", "demo", "lab"),
 )
 """In the order of the help."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from asrd.aio import AsyncClient
-from asrd.cli.output import Rendering
+from asrd.cli.output import Rendering, caveats
 from asrd.cli.progress import Display
 from asrd.cli.source import Source
 from asrd.cli.verdict import complain
@@ -30,6 +30,11 @@ class Order(msgspec.Struct, frozen=True):
     timeout: float | None = None
     """Seconds for one file, the wait for room in the queue included."""
 
+    @property
+    def diarizes(self) -> bool:
+        """Whether speakers are told apart: no text is final before all of it is there."""
+        return "diarize" in self.wishes
+
 
 class Batch:
     """Transcribes sources, and prints or writes the results in the order of the sources."""
@@ -49,7 +54,7 @@ class Batch:
         """
         workers = (await self._client.stats()).workers.total
         room = asyncio.Semaphore(max(AHEAD, AHEAD * workers))
-        streams = self._rendering.streams and len(sources) == 1
+        streams = self._rendering.streams and not self._order.diarizes and len(sources) == 1
         tasks = [asyncio.create_task(self._one(source, room, streams)) for source in sources]
         code = Exit.OK
         try:
@@ -69,12 +74,12 @@ class Batch:
         if isinstance(outcome, AsrdError):
             complain(str(outcome) if source.name in str(outcome) else f"{source.name}: {outcome}")
             return False
-        for warning in outcome.transcript.warnings:
+        for warning in caveats(outcome.transcript):
             complain(f"{source.name}: warning: {warning}")
         if self._rendering.directory:
             self._rendering.write(outcome, source.stem)
         elif not printed:
-            text = self._rendering.text(outcome, self._rendering.formats[0])
+            text = self._rendering.text(outcome, self._rendering.formats[0], source.stem)
             self._display.emit(text if text.endswith("\n") or not text else text + "\n")
         return True
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from asrd import Receipt
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id that submit has printed.")]
-Format = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv or json.")]
+Format = Annotated[
+    str, typer.Option("-f", "--format", metavar="FORMAT", help="txt, srt, vtt, tsv, json, lrc, ass, rttm or aud.")
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer than this.")]
 
 
@@ -27,6 +29,14 @@ def submit(
     deadline: opt.Deadline = None,
     attempts: opt.Attempts = None,
     by_path: opt.ByPath = False,
+    diarize: opt.Diarize = False,
+    speakers_pool: opt.SpeakersPool = None,
+    num_speakers: opt.NumSpeakers = None,
+    min_speakers: opt.MinSpeakers = None,
+    max_speakers: opt.MaxSpeakers = None,
+    speaker_embeddings: opt.SpeakerEmbeddings = False,
+    no_split: opt.NoSplit = False,
+    on_chunk_error: opt.ChunkError = opt.OnChunkError.FAIL,
     language: opt.Language = None,
     task: opt.Task = None,
     beam_size: opt.BeamSize = None,
@@ -41,16 +51,19 @@ def submit(
 ) -> None:
     """Submit one file and print the id of its job; see wait and result. What is known of its end goes to stderr."""
     from asrd import Client
-    from asrd.cli.output import to_stdout
+    from asrd.cli.output import to_stdout, words_for_speakers
     from asrd.cli.source import sources
     from asrd.errors import AsrdError
 
     engine = opt.engine_options(settings, **{name: context.params[name] for name in opt.ENGINE})
+    wanted = opt.wishes(context.params)
     (source,) = sources([file])
     if isinstance(source.audio, AsrdError):
         raise source.audio
     with Client(runtime_dir) as daemon:
-        receipt = daemon.deposit(source.audio, **opt.wishes(context.params), **engine)
+        if diarize and "word_timestamps" not in engine:
+            engine |= words_for_speakers(daemon.pools(), pool)
+        receipt = daemon.deposit(source.audio, **wanted, **engine)
     to_stdout(receipt.job)
     _say_when(receipt)
 
@@ -114,7 +127,7 @@ def result(
 ) -> int:
     """Print the transcript of a job that has ended."""
     from asrd import Client, Finished
-    from asrd.cli.output import Rendering, to_stdout
+    from asrd.cli.output import Rendering, caveats, to_stdout
     from asrd.cli.verdict import complain
     from asrd_protocol.exits import Exit
 
@@ -125,6 +138,8 @@ def result(
         if not isinstance(state, Finished):
             complain(f"the job {job} is still {state.state}; `asrd wait {job}` waits for it")
             return Exit.FAILED
+        for warning in caveats(state.transcript):
+            complain(f"{job}: warning: {warning}")
         to_stdout(rendering.text(state, rendering.formats[0]))
         if release:
             client.release(job)

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command, group
+
+if TYPE_CHECKING:
+    from asrd_protocol.messages import PoolReport
 
 _group = group("models", "Models of this machine: what there is, bring one here, verify, remove.")
 
@@ -38,6 +41,7 @@ def list_models(as_json: opt.Json = False, models_dir: ModelsDir = None, runtime
     running = _pools(runtime_dir)
     for model in models:
         model["pools"] = _users(model, running)
+        model["usage"] = _usage(model["pools"], running)
     if as_json:
         screen.print_json(models)
     else:
@@ -183,24 +187,36 @@ def _decoded(said: bytes) -> Any:
     return msgspec.json.decode(said)
 
 
-def _pools(runtime_dir: Path | None) -> list[tuple[str, str]] | None:
-    """Name and model of each pool of the running daemon; None when there is none."""
+def _pools(runtime_dir: Path | None) -> "list[PoolReport] | None":
+    """The pools of the running daemon; None when there is none."""
     from asrd import AsrdError, Client
 
     try:
         with Client(runtime_dir) as client:
-            return [(pool.name, pool.model) for pool in client.pools()]
+            return client.pools()
     except AsrdError:
         return None
 
 
-def _users(model: dict[str, Any], pools: Sequence[tuple[str, str]] | None) -> list[str] | None:
+def _usage(users: list[str] | None, pools: "Sequence[PoolReport] | None") -> dict[str, Any] | None:
+    """Jobs, seconds of audio and the last time in those pools since the daemon started."""
+    if not users or not pools:
+        return None
+    used = [pool for pool in pools if pool.name in users]
+    return {
+        "jobs": sum(pool.jobs for pool in used),
+        "audio_s": sum(pool.audio_s for pool in used),
+        "last_used_at": max((pool.last_used_at or 0.0 for pool in used), default=0.0) or None,
+    }
+
+
+def _users(model: dict[str, Any], pools: "Sequence[PoolReport] | None") -> list[str] | None:
     """The pools that name this model, in one way or another."""
     if pools is None:
         return None
     names = {model["name"], *model["aliases"]}
     path = os.path.realpath(model["path"]) if model["path"] else ""
-    return [pool for pool, used in pools if used in names or (path and os.path.realpath(used) == path)]
+    return [p.name for p in pools if p.model in names or (path and os.path.realpath(p.model) == path)]
 
 
 def _row(model: dict[str, Any]) -> tuple[object, ...]:

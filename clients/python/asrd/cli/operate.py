@@ -1,18 +1,26 @@
-"""What an operator may command: ``recycle, drain, stop``."""
+"""What an operator may command: ``recycle, load, unload, reload, drain, stop``."""
 
 import os
 import select
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command
 
+if TYPE_CHECKING:
+    from asrd import Client
+
 LOOK_UP_S = 0.5
 """Seconds after which a waiting command looks for Ctrl-C."""
 
+LOOK_S = 0.1
+"""Seconds from one look at a pool to the next."""
+
 Seat = Annotated[str | None, typer.Option("--seat", metavar="SEAT", help="Only this worker, e.g. default/0.17.")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="As in `asrd pools`.")]
+UntilReady = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until that is done.")]
 OnlyPool = Annotated[str | None, typer.Option("--pool", metavar="NAME", help="Only this pool.")]
 
 
@@ -24,6 +32,62 @@ def recycle(pool: OnlyPool = None, seat: Seat = None, runtime_dir: opt.RuntimeDi
 
     with Client(runtime_dir) as client:
         to_stdout(client.recycle(pool, seat).message)
+
+
+@command("load")
+def load(pool: Pool, wait: UntilReady = True, runtime_dir: opt.RuntimeDir = None) -> None:
+    """Start the workers of a pool that rests, before there is a job for them."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+
+    with Client(runtime_dir) as client:
+        to_stdout(client.load_pool(pool).message)
+        if wait:
+            to_stdout(await_pool(client, pool, resting=False))
+
+
+@command("unload")
+def unload(pool: Pool, runtime_dir: opt.RuntimeDir = None) -> None:
+    """Free the memory of a pool: its workers leave after their steps, and the next job starts them."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+
+    with Client(runtime_dir) as client:
+        to_stdout(client.unload_pool(pool).message)
+
+
+@command("reload")
+def reload(pool: Pool, wait: UntilReady = True, runtime_dir: opt.RuntimeDir = None) -> None:
+    """Let a pool read its model again, as after `asrd models pull`, without losing a job."""
+    from asrd import Client
+    from asrd.cli.output import to_stdout
+
+    with Client(runtime_dir) as client:
+        to_stdout(client.reload_pool(pool).message)
+        if wait:
+            to_stdout(await_pool(client, pool))
+
+
+def await_pool(client: "Client", name: str, *, resting: bool = True) -> str:
+    """Wait until all workers of a pool are ready with the settings it has now, or, if ``resting``, until it has none
+    and wants none; in a sentence, how it is.
+
+    Raises:
+        AsrdError: when the change was taken back, or no worker can start.
+    """
+    from asrd import AsrdError
+
+    while True:
+        pool = next(one for one in client.pools() if one.name == name)
+        if pool.change_fault:
+            raise AsrdError(f"{name} goes on with what it had loaded before: {pool.change_fault}")
+        if pool.status == "unavailable":
+            raise AsrdError(f"{name} is unavailable; `asrd workers` tells why")
+        if resting and pool.status == "standby" and not any(one.pool == name for one in client.workers()):
+            return f"{name} rests"
+        if pool.ready >= pool.workers and not pool.behind:
+            return f"{name} is ready: {pool.model}, {pool.compute_type}, {pool.threads} threads"
+        select.select([], [], [], LOOK_S)
 
 
 @command("drain")

@@ -36,6 +36,13 @@ class LabelledCues(StrEnum):
     NONE = "none"
 
 
+class OnChunkError(StrEnum):
+    """What a stretch of long audio that cannot be transcribed means for the job."""
+
+    FAIL = "fail"
+    REPORT = "report"
+
+
 RuntimeDir = Annotated[
     Path | None,
     typer.Option("--runtime-dir", metavar="DIR", help="Where the daemon's sockets are.", show_default=False),
@@ -56,6 +63,22 @@ Attempts = Annotated[
     int | None, typer.Option("--attempts", metavar="N", min=1, max=10, help="Tries in all; else as the pool does it.")
 ]
 ByPath = Annotated[bool, typer.Option("--by-path", help="Let the daemon open the file; only its path is sent.")]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Tell who speaks, too; asks for the times of words.")]
+SpeakersPool = Annotated[
+    str | None, typer.Option("--speakers-pool", metavar="NAME", help="The pool that tells speakers apart.")
+]
+_COUNT: dict[str, Any] = {"metavar": "N", "min": 1, "max": 64}
+NumSpeakers = Annotated[int | None, typer.Option("--num-speakers", help="How many there are, if known.", **_COUNT)]
+MinSpeakers = Annotated[int | None, typer.Option("--min-speakers", help="How many there are at least.", **_COUNT)]
+MaxSpeakers = Annotated[int | None, typer.Option("--max-speakers", help="How many there are at most.", **_COUNT)]
+SpeakerEmbeddings = Annotated[
+    bool, typer.Option("--speaker-embeddings", help="Add the voice of each speaker as a vector: json.")
+]
+NoSplit = Annotated[bool, typer.Option("--no-split", help="Do not cut long audio for several workers.")]
+ChunkError = Annotated[
+    OnChunkError,
+    typer.Option("--on-chunk-error", help="A stretch of long audio that fails: no result, or one that tells of it."),
+]
 Patience = Annotated[
     float | None,
     typer.Option(
@@ -144,17 +167,16 @@ ENGINE = (
 _WHISPERS = ("max_line_width", "max_line_count", "max_words_per_line")
 _DURATIONS = ("min_subtitle_duration", "max_subtitle_duration")
 
-_RESERVED = {
-    "pool": "--pool",
-    "timeout": "--timeout",
-    "priority": "--priority",
-    "client": "--client",
-    "deadline": "--deadline",
-    "retries": "--attempts",
-    "by_path": "--by-path",
-    "job": "",
-    "sample_rate": "",
-}
+
+def _flag(parameter: str) -> str:
+    """How a parameter of :mod:`asrd.wish` is called here."""
+    return f"--{parameter.partition('=')[0].replace('_', '-')}"
+
+
+_SPEAKERS = ("diarize", "num_speakers", "min_speakers", "max_speakers", "speaker_embeddings")
+_NAMED_ALIKE = ("pool", "timeout", "priority", "client", "deadline", "by_path", "on_chunk_error", *_SPEAKERS)
+_RESERVED = {name: _flag(name) for name in _NAMED_ALIKE} | {"retries": "--attempts", "split": "--no-split"}
+_RESERVED |= {"job": "", "sample_rate": ""}
 
 
 def engine_options(settings: Sequence[str] | None, **named: Any) -> dict[str, Any]:
@@ -178,13 +200,34 @@ def engine_options(settings: Sequence[str] | None, **named: Any) -> dict[str, An
 
 
 def wishes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given of the parameters that all ways to submit share; see :mod:`asrd.wish`."""
+    """What was given of the parameters that all ways to submit share; see :mod:`asrd.wish`.
+
+    Raises:
+        OptionError: when those about speakers do not fit together.
+    """
     from asrd import Retries
 
     wanted = {name: given[name] for name in ("pool", "job", "client", "deadline", "by_path") if given.get(name)}
     if given["attempts"] is not None:
         wanted["retries"] = Retries(attempts=given["attempts"])
-    return {**wanted, "priority": str(given["priority"])}
+    if given["no_split"]:
+        wanted["split"] = False
+    if given["on_chunk_error"] is not OnChunkError.FAIL:
+        wanted["on_chunk_error"] = str(given["on_chunk_error"])
+    return {**wanted, **_about_speakers(given), "priority": str(given["priority"])}
+
+
+def _about_speakers(given: Mapping[str, Any]) -> dict[str, Any]:
+    from asrd.cli.verdict import UsageError
+    from asrd.wish import speakers
+
+    wanted = {name: given[name] for name in _SPEAKERS if given[name]}
+    if (pool := given["speakers_pool"]) is not None:
+        if not wanted.get("diarize"):
+            raise UsageError("--speakers-pool is of no use without --diarize: add it")
+        wanted["diarize"] = pool
+    speakers(**{"diarize": False, **wanted}, spelled=_flag)
+    return wanted
 
 
 def connection(runtime_dir: Path | None, patience: float | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where transcripts go: to standard output, or to one file for each format."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,14 @@ import msgspec
 from asrd.cli.verdict import UsageError
 from asrd.subtitles import AnyLayout, Layout, WhisperLayout, render
 from asrd.track import Finished
+from asrd_protocol.messages import PoolReport
+from asrd_protocol.model import Transcript
+
+_TIME_WORDS = frozenset({"faster-whisper", "whisperx"})
+"""The engines that are known to have the option ``word_timestamps``."""
+
+_SHOWN = 5
+"""How many missing stretches are told one by one."""
 
 
 class Rendering(msgspec.Struct, frozen=True):
@@ -59,6 +68,32 @@ class Rendering(msgspec.Struct, frozen=True):
         for path, fmt in zip(paths, self.formats, strict=True):
             path.write_text(self.text(finished, fmt, stem), encoding="utf-8", newline="")
         return paths
+
+
+def words_for_speakers(pools: Iterable[PoolReport], pool: str | None) -> dict[str, bool]:
+    """The option with which a pool, or the default one, tells the times of words, if its engine is known to have it."""
+    timed = any(one.engine in _TIME_WORDS for one in pools if (one.name == pool if pool else one.default))
+    return {"word_timestamps": True} if timed else {}
+
+
+def caveats(transcript: Transcript) -> Iterator[str]:
+    """What is not as it should be in a transcript that is delivered all the same, in sentences."""
+    yield from transcript.warnings
+    diarization = transcript.diarization
+    if diarization and diarization.status == "failed":
+        yield f"speakers could not be told apart: {diarization.reason or 'no reason is known'}"
+    missing = transcript.missing or []
+    for stretch in missing[:_SHOWN]:
+        yield f"{_clock(stretch.start)} to {_clock(stretch.end)} is missing: {stretch.message}"
+    if more := missing[_SHOWN:]:
+        yield f"{len(more)} more {'stretch is' if len(more) == 1 else 'stretches are'} missing; json tells of all"
+
+
+def _clock(seconds: float) -> str:
+    """A time in the audio, to the second."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}"
 
 
 def facts(finished: Finished) -> dict[str, object]:

@@ -12,6 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 from asrd.track import Finished, JobProgress
+from asrd_protocol.model import Transcript
 
 LINE_EVERY_S = 5.0
 """Seconds between two lines about the same file."""
@@ -127,9 +128,17 @@ def display(*, files: int, quiet: bool) -> Display:
 
 
 def summary(finished: Finished) -> str:
-    """One line about how a job went."""
+    """One line about how a job went, with the number of speakers if they were told apart."""
     run, audio_s = finished.run, finished.transcript.duration
     took = run.timings.total
     speed = f" ({audio_s / took:.1f}x)" if took else ""
     retried = f", {run.attempts} attempts" if run.attempts > 1 else ""
-    return f"{audio_s:.1f} s of audio in {took:.1f} s{speed} by {run.seat}{retried}"
+    return f"{audio_s:.1f} s of audio in {took:.1f} s{speed} by {run.seat}{retried}{_speakers(finished.transcript)}"
+
+
+def _speakers(transcript: Transcript) -> str:
+    diarization = transcript.diarization
+    if not diarization or diarization.status == "failed":
+        return ""
+    count = len({turn.speaker for turn in diarization.turns})
+    return f", {count} speaker" if count == 1 else f", {count or 'no'} speakers"

@@ -20,6 +20,7 @@ COLOURS = {
     "busy": "cyan",
     "running": "cyan",
     "starting": "yellow",
+    "standby": "cyan",
     "degraded": "yellow",
     "draining": "yellow",
     "backoff": "red",

@@ -1,11 +1,16 @@
 """What goes on in the daemon: ``health, stats, workers, jobs, pools``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command
+
+if TYPE_CHECKING:
+    from asrd import Client
+
+SET = "compute_type, threads, model, offline, options.NAME; until the daemon ends."
 
 States = Annotated[
     list[str] | None, typer.Option("--state", metavar="STATE", help="Only jobs in this state; may be repeated.")
@@ -89,14 +94,46 @@ def jobs(
 
 
 @command("pools")
-def pools(as_json: opt.Json = False, runtime_dir: opt.RuntimeDir = None) -> None:
-    """Every pool with what it runs."""
+def pools(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[set POOL KEY=VALUE...]", help=SET)] = None,
+    as_json: opt.Json = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With set: wait until that is done.")] = True,
+    runtime_dir: opt.RuntimeDir = None,
+) -> None:
+    """Every pool with what it runs. With set: change settings of its engine, without losing a job."""
     from asrd import Client
     from asrd.cli import screen, tables
 
     with Client(runtime_dir) as client:
+        if words:
+            _set(client, words, wait=wait)
+            return
         reports = client.pools()
     if as_json:
         screen.print_json(reports)
     else:
         screen.show(tables.pools_table(reports))
+
+
+def _set(client: "Client", words: list[str], *, wait: bool) -> None:
+    from asrd.cli.operate import await_pool
+    from asrd.cli.output import to_stdout
+    from asrd.cli.verdict import UsageError
+
+    verb, pool, *pairs = [*words, ""] if len(words) == 1 else words
+    if verb != "set" or not pairs or not all("=" in pair for pair in pairs):
+        raise UsageError("expected `asrd pools`, or `asrd pools set POOL KEY=VALUE...`")
+    settings = {key: _value(text) for key, _, text in (pair.partition("=") for pair in pairs)}
+    to_stdout(client.set_pool(pool, settings).message)
+    if wait:
+        to_stdout(await_pool(client, pool))
+
+
+def _value(text: str) -> Any:
+    """As in the configuration file, but words need no quotes."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

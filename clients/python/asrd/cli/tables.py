@@ -133,24 +133,48 @@ def evidence_lines(job: m.JobReport, fault: Fault) -> Table:
 
 def pools_table(pools: Sequence[m.PoolReport]) -> Table:
     """Every pool with what it runs."""
-    columns = ("POOL", "STATUS", "ENGINE", "MODEL", "DEVICE", "COMPUTE", "WORKERS", "QUEUED", "DEFAULT")
+    columns = (
+        "POOL",
+        "STATUS",
+        "ENGINE",
+        "MODEL",
+        "DEVICE",
+        "COMPUTE",
+        "READY",
+        "QUEUED",
+        "JOBS",
+        "AUDIO",
+        "USED",
+        "CHANGE",
+    )
     return table(
         columns,
         [
             (
-                p.name,
+                f"{p.name} *" if p.default else p.name,
                 p.status,
                 p.engine,
                 p.model,
                 p.device,
                 p.compute_type,
-                p.workers,
+                f"{p.ready}/{p.workers}",
                 p.queued,
-                "yes" if p.default else "",
+                p.jobs,
+                f"{p.audio_s:.0f} s",
+                None if p.last_used_at is None else moment(p.last_used_at),
+                _change(p),
             )
             for p in pools
         ],
+        flowing=("MODEL", "CHANGE"),
     )
+
+
+def _change(pool: m.PoolReport) -> str | None:
+    """How a change of its settings goes."""
+    if pool.change_fault:
+        return f"taken back: {pool.change_fault}"
+    return f"{pool.behind} to be replaced" if pool.behind else None
 
 
 def log_lines(tail: Sequence[object]) -> Table:

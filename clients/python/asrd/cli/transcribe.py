@@ -36,6 +36,14 @@ def transcribe(
     deadline: opt.Deadline = None,
     attempts: opt.Attempts = None,
     by_path: opt.ByPath = False,
+    diarize: opt.Diarize = False,
+    speakers_pool: opt.SpeakersPool = None,
+    num_speakers: opt.NumSpeakers = None,
+    min_speakers: opt.MinSpeakers = None,
+    max_speakers: opt.MaxSpeakers = None,
+    speaker_embeddings: opt.SpeakerEmbeddings = False,
+    no_split: opt.NoSplit = False,
+    on_chunk_error: opt.ChunkError = opt.OnChunkError.FAIL,
     language: opt.Language = None,
     task: opt.Task = None,
     beam_size: opt.BeamSize = None,
@@ -61,7 +69,8 @@ def transcribe(
 ) -> int:
     """Transcribe files; print the text as it is decoded, or write subtitles and other formats.
 
-    One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs.
+    One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs. With --diarize the text
+    comes at the end; when speakers cannot be told apart, it comes without them and a warning.
     """
     from asrd.cli.batch import Order
     from asrd.cli.output import Rendering
@@ -71,7 +80,7 @@ def transcribe(
     rendering = Rendering(opt.formats_of(formats), opt.layout_of(context.params), output_dir)
     if rendering.wants_words:
         engine.setdefault("word_timestamps", True)
-    rendering.check(words=bool(engine.get("word_timestamps")))
+    rendering.check(words=bool(engine.get("word_timestamps", diarize)))
     given = sources(files)
     if output_dir:
         check_stems(given, output_dir)
@@ -82,10 +91,16 @@ def transcribe(
 async def _all(
     given: "list[Source]", order: "Order", rendering: "Rendering", quiet: bool, connection: dict[str, Any]
 ) -> int:
+    import msgspec
+
     from asrd.aio import AsyncClient
     from asrd.cli.batch import Batch
+    from asrd.cli.output import words_for_speakers
     from asrd.cli.progress import display
 
     async with AsyncClient(**connection) as client:
+        if order.diarizes and "word_timestamps" not in order.options:
+            wanted = words_for_speakers(await client.pools(), order.wishes.get("pool"))
+            order = msgspec.structs.replace(order, options=order.options | wanted)
         with display(files=len(given), quiet=quiet) as shown:
             return await Batch(client, order, rendering, shown).run(given)

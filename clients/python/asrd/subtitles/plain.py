@@ -1,12 +1,14 @@
 """The formats that are written from segments: txt, tsv, json, aud and rttm."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
+from msgspec import UNSET
 
 from asrd.subtitles.cue import Labels, milliseconds, speaker_of
 from asrd.subtitles.layout import SpeakerLabels
+from asrd_protocol import model
 from asrd_protocol.model import Segment, Transcript, Word
 
 _SEGMENT_KEYS = (
@@ -63,16 +65,25 @@ def _aud_row(segment: Segment) -> str:
     return f"{start}\t{end}\t{text if speaker is None else f'[[{speaker}]]{text}'}\n"
 
 
-def rttm(segments: Sequence[Segment], name: str) -> str:
+def rttm(transcript: Transcript, name: str) -> str:
     """Who speaks when, as diarization is exchanged and scored; nothing where no speaker is known.
 
+    The turns are those that were heard, words or not; where nobody listened for them, those of the text.
     ``name`` is that of the recording; spaces, which divide the fields, become ``_``.
     """
+    heard = transcript.diarization
+    found = _heard(heard.turns) if heard and heard.status == "ok" else turns(transcript.segments)
     return "".join(
         f"SPEAKER {_field(name)} 1 {turn.start / 1000:.3f} {(turn.end - turn.start) / 1000:.3f}"
         f" <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n"
-        for turn in turns(segments)
+        for turn in found
     )
+
+
+def _heard(said: Iterable[model.Turn]) -> list[Turn]:
+    """Turns in whole milliseconds, in the order of their starts."""
+    found = (Turn(one.speaker, max(milliseconds(one.start), 0), milliseconds(one.end)) for one in said)
+    return sorted((turn for turn in found if turn.end > turn.start), key=lambda turn: (turn.start, turn.end))
 
 
 def turns(segments: Sequence[Segment]) -> list[Turn]:
@@ -103,13 +114,16 @@ def _field(text: str) -> str:
 
 
 def as_json(transcript: Transcript, extra: Mapping[str, object] | None) -> str:
-    """ASCII only and without a line end at the end of the file, like whisper's."""
+    """ASCII only and without a line end at the end of the file, like whisper's, which knows no speakers."""
     result: dict[str, object] = {
         # whisper's has the space in front that its tokens have; the one of a Transcript is stripped for people
         "text": "".join(segment.text for segment in transcript.segments),
         "segments": [_json_segment(segment) for segment in transcript.segments],
         "language": transcript.language,
     }
+    for key in ("missing", "diarization"):
+        if (said := getattr(transcript, key)) is not UNSET:
+            result[key] = msgspec.to_builtins(said)
     if extra is not None:
         result["asrd"] = dict(extra)
     return json.dumps(result)
@@ -126,5 +140,4 @@ def _json_segment(segment: Segment) -> dict[str, object]:
 
 def _with_speaker(fields: dict[str, object], spoken: Segment | Word) -> dict[str, object]:
     """The fields, and the speaker where one was told, under the key that whisperX uses."""
-    speaker = getattr(spoken, "speaker", None)
-    return fields if speaker is None else {**fields, "speaker": speaker}
+    return {**fields, "speaker": spoken.speaker} if spoken.speaker else fields

@@ -74,7 +74,7 @@ def render(
         case "aud":
             return aud(segments)
         case "rttm":
-            return rttm(segments, name)
+            return rttm(transcript, name)
         case "json":
             return as_json(transcript, extra)
         case _:

@@ -208,6 +208,11 @@ class Monitor:
         found = slot.vitals.finding
         return found if found and found.reason == "quality" and not self.guards.exhausted(now) else None
 
+    def renewed(self) -> None:
+        """Workers load something else from now on: what the others heard and took is no measure for them."""
+        self._texts.clear()
+        self.diagnosis.inquiry = None
+
     def replaced(self, now: float, slot: Slot, verdict: Verdict) -> None:
         """A worker was told to leave."""
         record = Record(now, slot.seat, verdict, slot.jobs_done, slot.age(now))

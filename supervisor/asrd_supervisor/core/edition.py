@@ -1,0 +1,48 @@
+"""What the workers of a pool are to load. It may change while the pool runs; each worker keeps what it has loaded."""
+
+from typing import Any
+
+import msgspec
+
+
+class Edition(msgspec.Struct, frozen=True):
+    """The engine's settings, as they were at one time."""
+
+    number: int = 0
+    reason: str = "changed"
+    """Why it came: ``changed``, or ``reload`` when the same is to be read again."""
+    settings: dict[str, Any] = {}
+    """What operators have set since the daemon started, over the configuration."""
+    load: Any = None
+    """The message for the workers; it is carried and never opened. None for that of the configuration."""
+
+
+class Editions:
+    """The edition that is wanted, and the last one that a worker was warm with."""
+
+    def __init__(self) -> None:
+        self.wanted = Edition()
+        self.proven: Edition | None = None
+        self.fault = ""
+        """Why the last change was taken back; empty when it was not."""
+        self._count = 0
+
+    def renew(self, reason: str, settings: dict[str, Any] | None, load: Any) -> Edition:
+        """Another edition is wanted; without settings the present one, read again."""
+        self._count += 1
+        if settings is None:
+            settings, load = self.wanted.settings, self.wanted.load
+        self.wanted, self.fault = Edition(self._count, reason, settings, load), ""
+        return self.wanted
+
+    def warmed(self, edition: Edition | None) -> None:
+        """A worker is warm with it."""
+        if edition is not None and edition.number == self.wanted.number:
+            self.proven = self.wanted
+
+    def take_back(self, fault: str) -> bool:
+        """Go back to the one that was good; False when there is none, or the wanted one is good itself."""
+        if self.proven is None or self.proven is self.wanted:
+            return False
+        self.wanted, self.fault = self.proven, fault
+        return True
