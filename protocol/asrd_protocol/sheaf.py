@@ -1,4 +1,4 @@
-"""The parts of a job that was done in several steps, as they are handed to the worker that makes one transcript of them."""
+"""The parts of a job with several steps, as they are handed to the worker that makes one transcript of them."""
 
 import msgspec
 

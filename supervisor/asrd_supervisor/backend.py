@@ -1,6 +1,7 @@
 """The private link to the workers: their messages become events, the core's actions become messages."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -84,9 +85,9 @@ class Backend:
 
 
 def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.Event:
+    if breach := _breach(message, body):
+        return ev.WorkerBroke(seat, breach)
     match message:
-        case link.Hello(version=version) if version != VERSION:
-            return ev.WorkerBroke(seat, f"it speaks protocol version {version}, the supervisor {VERSION}")
         case link.Hello(pid=pid):
             return ev.WorkerGreeted(seat, pid)
         case link.Ready(load_s, warm_up_s, canary=canary, rss=rss):
@@ -99,25 +100,34 @@ def _event(seat: Seat, message: link.FromWorker, body: zmq.Frame | None) -> ev.E
             return ev.StepProgressed(seat, attempt, done, duration)
         case link.StepFailed(attempt, fault, leave):
             return ev.StepFaulted(seat, attempt, fault, leave)
-        case link.StepSplit(attempt, chunks) if not _whole(chunks):
-            return ev.WorkerBroke(seat, "it has cut audio into pieces that do not make a whole")
-        case link.StepSegment() | link.StepDone() | link.StepSplit() if body is None:
-            return ev.WorkerBroke(seat, "a result without a body")
         case link.StepSegment(attempt, index, done):
             return ev.SegmentDecoded(seat, attempt, index, done, body)
-        case link.StepSplit(timings=timings) if not _sane(timings):
-            return ev.WorkerBroke(seat, "a result with numbers that are none")
         case link.StepSplit(attempt, chunks, timings):
             return ev.StepSplit(seat, attempt, tuple((cut.start, cut.end) for cut in chunks), body, timings)
-        case link.StepDone(timings=timings, work=work) if not (_sane(timings) and _sane(work)):
-            return ev.WorkerBroke(seat, "a result with numbers that are none")
         case link.StepDone(attempt, timings, work, rss=rss):
             return ev.StepFinished(seat, attempt, timings, work, body, rss)
 
 
+def _breach(message: link.FromWorker, body: zmq.Frame | None) -> str:
+    """What no healthy worker would say; empty for nothing."""
+    match message:
+        case link.Hello(version=version) if version != VERSION:
+            return f"it speaks protocol version {version}, the supervisor {VERSION}"
+        case link.StepSegment() | link.StepDone() | link.StepSplit() if body is None:
+            return "a result without a body"
+        case link.StepSplit(chunks=chunks) if not _whole(chunks):
+            return "it has cut audio into pieces that do not make a whole"
+        case link.StepSplit(timings=timings) if not _sane(timings):
+            return "a result with numbers that are none"
+        case link.StepDone(timings=timings, work=work) if not (_sane(timings) and _sane(work)):
+            return "a result with numbers that are none"
+        case _:
+            return ""
+
+
 def _whole(chunks: list[link.Cut]) -> bool:
     """From the start of the audio to its end, with no gap."""
-    edges = zip(chunks, chunks[1:], strict=False)
+    edges = itertools.pairwise(chunks)
     return chunks[0].start == 0 and all(c.start < c.end for c in chunks) and all(a.end == b.start for a, b in edges)
 
 

@@ -12,15 +12,17 @@ from asrd_protocol import messages, model
 from asrd_protocol.codec import MAX_HEADER
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Segment, Timings, Work
-from asrd_supervisor.config import Config, JournalConfig
+from asrd_supervisor.config import Config, JournalConfig, SplitConfig
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import WEIGHTS
 from asrd_supervisor.core.plan import MAX_INTERRUPTED
 from asrd_supervisor.core.policy import PoolPolicy, RetryPolicy
+from asrd_supervisor.core.stages import SPEAKERS
 from asrd_supervisor.core.supervisor import Policy, Supervisor
 from asrd_supervisor.frontend import MAX_STORING
 from asrd_supervisor.ledger import Record
+from asrd_supervisor.reel import Reel
 from asrd_supervisor.sockets import Limits
 from conformance.page import ROOT, TEXT, Row, fields, section, tables
 
@@ -106,6 +108,14 @@ def test_the_lanes_have_the_shares_of_the_code() -> None:
     assert set(WEIGHTS) == set(get_args(messages.Priority))
 
 
+def test_long_is_what_the_code_takes_for_long() -> None:
+    said = " ".join(section("Long audio").split())
+    default = SplitConfig()
+
+    assert f"`split.longer_than` of its pool ({default.longer_than:g} seconds" in said
+    assert f"about `split.chunk` ({default.chunk:g} seconds) long" in said
+
+
 def test_every_durability_has_its_row() -> None:
     said = re.findall(r"^  \| `(\w+)`( \(unless configured\))? \|", section("What is promised"), flags=re.M)
     words = get_args(JournalConfig.__annotations__["durability"])
@@ -121,7 +131,10 @@ def test_the_body_of_pending_is_an_array_of_segments() -> None:
     segment = Segment(id=0, seek=0, start=0.0, end=4.5, text=" Ask not")
     record = Record("a", "uid:0", b"")
     assert record.so_far() == b"[]"
-    record.segments = [msgspec.json.encode(segment), msgspec.json.encode(msgspec.structs.replace(segment, id=1))]
+    record.reel = Reel()
+    record.reel.begin(0, 1)
+    for index in range(2):
+        deque(record.reel.add(0, 1, index, msgspec.json.encode(msgspec.structs.replace(segment, id=index))))
 
     assert [one.id for one in msgspec.json.decode(record.so_far(), type=list[Segment])] == [0, 1]
 
@@ -143,13 +156,21 @@ class Scene:
 
     def __init__(self) -> None:
         pool = PoolPolicy(name="p", workers=1, start_first=False)
-        self._core = Supervisor(Policy(pools=[pool], default_pool="p"), random.Random(0))
+        listeners = PoolPolicy(name="s", workers=1, start_first=False, diarizes=True)
+        self._core = Supervisor(Policy(pools=[pool, listeners], default_pool="p"), random.Random(0))
+        self._loads = True
         self.told: dict[str, set[str]] = {}
         self._perform(self._core.start(0.0))
 
     def tell(self, event: ev.Event) -> None:
         """Something happens, and whatever follows from it."""
         self._perform(self._core.handle(0.0, event))
+
+    def change(self, *, loads: bool) -> None:
+        """The pool is told to load something else, which it can or cannot."""
+        self._loads = loads
+        self.tell(ev.RenewRequested("p", "changed", {"threads": 2}))
+        self._loads = True
 
     def _perform(self, actions: list[do.Action]) -> None:
         todo = deque(actions)
@@ -162,12 +183,19 @@ class Scene:
             case do.Announce(topic, said):
                 self.told.setdefault(topic, set()).update(said)
                 return []
-            case do.Spawn(seat):
+            case do.Spawn(seat) if self._loads:
                 return [ev.WorkerGreeted(seat, 1), ev.WorkerWarmed(seat)]
+            case do.Spawn(seat) | do.SendStop(seat):
+                self._loads = True
+                return [ev.WorkerExited(seat, "exit 78")]
             case do.Persist(job):
                 return [ev.JobPersisted(job)]
             case do.PersistAttempt(seat=seat, attempt=attempt):
                 return [ev.AttemptPersisted(seat, attempt)]
+            case do.PersistPart(job, step):
+                return [ev.PartPersisted(job, step)]
+            case do.SendStep(seat, attempt, step=step) if step == SPEAKERS:
+                return [ev.StepFaulted(seat, attempt, Fault.of(Code.BAD_OPTION, "nobody"))]
             case do.SendStep(seat, attempt, "good"):
                 return [ev.StepFinished(seat, attempt, Timings(), Work(), b"{}")]
             case do.SendStep(seat, attempt, "bad"):
@@ -184,7 +212,11 @@ class Scene:
 def told() -> dict[str, set[str]]:
     """Every topic that comes in a life with all kinds of jobs, with the fields that it had."""
     scene = Scene()
-    for job in ("good", "bad", "deadly", "endless"):
+    scene.tell(ev.JobSubmitted("good", None, 10, diarize=True))
+    scene.change(loads=True)
+    scene.change(loads=False)
+    scene.tell(ev.RestRequested("p"))
+    for job in ("bad", "deadly", "endless"):
         scene.tell(ev.JobSubmitted(job, None, 10))
     for event in (ev.DrainRequested(), ev.DrainRequested(resume=True), ev.StopRequested(), ev.StopRequested(now=True)):
         scene.tell(event)
@@ -201,7 +233,8 @@ SAME = {"job.quarantined": "job.failed"}
 """Topics whose row says that they have the fields of another."""
 
 IN_THE_SCENE = [
-    *("job.accepted", "job.retried", "job.completed", "job.failed", "job.quarantined"),
+    *("job.accepted", "job.retried", "job.completed", "job.failed", "job.quarantined", "job.part_failed"),
+    *("pool.standby", "pool.waking", "pool.changing", "pool.changed", "pool.change_failed"),
     *("worker.starting", "worker.ready", "worker.died", "worker.left"),
     *("daemon.draining", "daemon.resumed", "daemon.stopping", "daemon.hurrying"),
 ]
@@ -228,8 +261,10 @@ def test_every_topic_that_the_core_announces_is_described() -> None:
 def test_every_reason_of_a_recycle_has_its_row() -> None:
     core = ROOT / "supervisor" / "asrd_supervisor" / "core"
     source = "".join(path.read_text(encoding="utf-8") for path in core.rglob("*.py"))
+    orders = (core.parent / "control.py").read_text(encoding="utf-8")
     (table,) = tables(section("Reason"))
 
-    assert {word for row in table for word in re.findall(r"`(\w+)`", row["Word"])} == set(
-        re.findall(r'Verdict\(\s*"(\w+)"', source)
-    )
+    assert {word for row in table for word in re.findall(r"`(\w+)`", row["Word"])} == {
+        *re.findall(r'Verdict\(\s*"(\w+)"', source),
+        *re.findall(r'RenewRequested\(name, "(\w+)"', orders),
+    }

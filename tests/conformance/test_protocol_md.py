@@ -13,7 +13,7 @@ import pytest
 import zmq
 from msgspec import inspect
 
-from asrd_protocol import VERSION, link, messages, model
+from asrd_protocol import VERSION, link, messages, model, sheaf
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Blame, Code, Fault, Severity
 from asrd_protocol.schema import UNIONS
@@ -34,8 +34,9 @@ def on_sockets() -> list[Kind]:
 
 SHAPES = [
     Fault,
-    messages.Retries,
-    *(model.Transcript, model.Segment, model.Word, model.Run, model.Timings, model.Work),
+    *(messages.Retries, messages.Speakers),
+    *(model.Transcript, model.Segment, model.Word, model.MissingStretch, model.Diarization, model.Turn),
+    *(model.Run, model.Timings, model.Work),
     *(messages.JobCount, messages.WorkerCount, messages.WorkerReport, messages.JobReport, messages.PoolReport),
     *(messages.RecycleReport, messages.Insight),
 ]
@@ -69,6 +70,8 @@ def test_the_table_has_the_defaults_of_the_code(heading: str) -> None:
         default = written[field.encode_name]["Default"]
         if field.required:
             assert default == "required", field.name
+        elif field.default is msgspec.UNSET:
+            assert default == "absent", field.name
         else:
             value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
             assert json.loads(default.strip("`")) == json.loads(msgspec.json.encode(value)), field.name
@@ -84,8 +87,11 @@ def test_the_table_has_types_and_bounds_of_the_code(heading: str) -> None:
             assert not missing, f"{field.name}: {missing} is not in {said!r}"
 
 
-WORDS: dict[str, tuple[str, ...]] = {"Status": get_args(messages.Status), "Condition": get_args(messages.Condition)}
-"""Closed lists of words that have a table of their own, by its heading."""
+WORDS: dict[str, tuple[str, ...]] = {
+    "Status": get_args(messages.PoolStatus),
+    "Condition": get_args(messages.Condition),
+}
+"""Closed lists of words that have a table of their own, by its heading; a field may do with some of them."""
 
 PATTERNS = {"{1,64}": "job id", "{1,32}": "pool name", "^/": "absolute path"}
 """What a pattern is called, by a part of it."""
@@ -101,7 +107,7 @@ def words_for(kind: inspect.Type) -> list[str]:
         case inspect.NoneType():
             return ["null"]
         case inspect.LiteralType(values=values):
-            own = [heading for heading, words in WORDS.items() if set(words) == set(values)]
+            own = [heading for heading, words in WORDS.items() if set(values) <= set(words)]
             return [f"(#{heading.lower()})" for heading in own] or [f'"{value}"' for value in values]
         case inspect.StrType(pattern=str(pattern), max_length=most):
             (name,) = [name for part, name in PATTERNS.items() if part in pattern]
@@ -138,12 +144,21 @@ def test_a_word_on_every_field_that_all_headers_have() -> None:
 
 
 def test_every_message_of_the_private_link_has_its_row() -> None:
-    (table,) = tables(section("The private link"))
     kinds = {tag(kind): kind for union in (link.ToWorker, link.FromWorker) for kind in union.__args__}
 
-    assert {row["Message"].strip("`"): re.findall(r"`(\w+)`", row["Fields"]) for row in table} == {
-        name: list(kind.__struct_encode_fields__) for name, kind in kinds.items()
-    }
+    assert on_the_link("Message") == {name: list(kind.__struct_encode_fields__) for name, kind in kinds.items()}
+
+
+def test_every_list_within_a_message_of_the_private_link_has_its_row() -> None:
+    kinds = [link.Chunking, link.Cut, link.CanaryRun, sheaf.Sheaf, sheaf.Part]
+
+    assert on_the_link("List") == {kind.__name__: list(kind.__struct_encode_fields__) for kind in kinds}
+
+
+def on_the_link(column: str) -> dict[str, list[str]]:
+    """The fields of what the private link's table with such a column describes, by name and in order."""
+    (table,) = [table for table in tables(section("The private link")) if column in table[0]]
+    return {row[column].strip("`"): re.findall(r"`(\w+)`", row["Fields"]) for row in table}
 
 
 def test_every_fault_has_its_row_with_what_follows_from_its_code() -> None:

@@ -1,4 +1,4 @@
-"""A recording as a whole, when it is cut: what is known of it is carried to the workers that do and merge its chunks."""
+"""A recording that is cut: what is known of the whole is carried to the workers that do its chunks, and merge them."""
 
 from typing import TYPE_CHECKING
 

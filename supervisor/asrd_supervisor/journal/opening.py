@@ -206,7 +206,7 @@ def standings(db: sqlite3.Connection, path: Path | None, rest: str, *values: str
 
 
 def _with_several_steps(db: sqlite3.Connection) -> set[str]:
-    """Only jobs of long audio, or with speakers, have rows in these tables; a journal of schema 1 has no such tables."""
+    """Only jobs of long audio, or with speakers, have rows there; a journal of schema 1 has no such tables."""
     if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
         return set()
     return {job for (job,) in db.execute("SELECT job FROM plans UNION SELECT job FROM steps")}

@@ -137,7 +137,7 @@ class FasterWhisper(Transcriber):
         return clips_of(options, FOREVER) is None
 
     def overview(self, long: Long, options: WhisperOptions) -> Whole:
-        """The language is that of the beginning, where the job does not say it: of a chunk alone it may be taken wrong."""
+        """The language is that of the beginning, if the job does not say it: a chunk alone may be taken for another."""
         said = Whole(duration=long.duration, warnings=long.recording.warnings)
         if options.language or options.multilingual or not self._model.model.is_multilingual:
             return said

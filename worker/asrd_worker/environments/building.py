@@ -17,9 +17,7 @@ from asrd_worker.environments.places import Places, Receipt, size_of
 from asrd_worker.environments.recipe import Recipe, Step, Variant
 from asrd_worker.environments.tools import Tools, clean
 
-_NEWS = re.compile(
-    r"^\s*(?:Downloading \S+ \([\d.]+ ?[MG]i?B\)|Building wheel|Installing collected packages|Installed)"
-)
+_NEWS = re.compile(r"^\s*(?:Downloading \S+ \([\d.]+ ?[MG]i?B\)|Building wheel|Installing collected packages)")
 """What somebody who waits wants to see of an installer's lines: large files, and what takes its time."""
 
 _TRY_S = 300.0
