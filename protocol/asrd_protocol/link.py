@@ -121,12 +121,24 @@ class CanaryRun(msgspec.Struct, frozen=True, array_like=True):
     """Of the last run."""
 
 
+Name = Annotated[str, Meta(max_length=64)]
+
+
+class Offers(msgspec.Struct, frozen=True):
+    """What an engine can do for a job, so that what it cannot do is refused before it waits for its turn."""
+
+    options: Annotated[list[Name], Meta(max_length=1_000)] = []
+    """Names of the options; empty where they are not known."""
+    languages: Annotated[list[Name], Meta(max_length=1_000)] = []
+    """What ``language`` may be; empty where that is not known."""
+
+
 class Ready(_Message, frozen=True):
     """The model is loaded and has decoded something."""
 
     load_s: Span
     warm_up_s: Span
-    facts: dict[str, Any]
+    offers: Offers
     canary: CanaryRun
     rss: Bytes
 

@@ -1,9 +1,13 @@
 """Whether a question may be answered at all: what is too much, what cannot be used, and what there is no room for."""
 
+from collections.abc import Callable
+
 import msgspec
 import zmq
 
+from asrd_protocol import link
 from asrd_protocol import messages as msg
+from asrd_protocol.codec import did_you_mean
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.jobs import Jobs
@@ -27,10 +31,12 @@ class Rules(msgspec.Struct, frozen=True):
 class Admission:
     """Each method gives None, or the fault to answer. Nothing is changed by any of them."""
 
-    def __init__(self, jobs: Jobs, ledger: Ledger, rules: Rules) -> None:
+    def __init__(self, jobs: Jobs, ledger: Ledger, rules: Rules, offers: Callable[[str | None], link.Offers]) -> None:
+        """``offers``: what the workers of a pool can do; None stands for the default pool."""
         self._jobs = jobs
         self._ledger = ledger
         self._rules = rules
+        self._offers = offers
 
     def too_much(self, parcel: Parcel) -> Fault | None:
         """More than a message may have."""
@@ -55,6 +61,20 @@ class Admission:
             return None
         if body is None or len(body) == 0:
             return Fault.of(Code.NO_AUDIO, "the submit has no body: send the audio as a second frame")
+        return None
+
+    def impossible(self, submit: msg.Submit) -> Fault | None:
+        """An option that the pool's engine does not have. Its values are the engine's own affair."""
+        offers, options = self._offers(submit.pool), submit.options
+        for name in options:
+            if offers.options and name not in offers.options:
+                said = f"unknown option {name!r}{did_you_mean(name, offers.options)}"
+                return Fault.of(Code.BAD_OPTION, said)
+        language = options.get("language")
+        if isinstance(language, str) and offers.languages and language not in offers.languages:
+            hint = did_you_mean(language, offers.languages)
+            said = f"option language: {language!r} is no language code of the model{hint}"
+            return Fault.of(Code.BAD_OPTION, said)
         return None
 
     def no_disk(self) -> Fault | None:

@@ -117,14 +117,20 @@ class Assembly:
     # --- after a restart ----------------------------------------------------------------------------------------------
 
     @staticmethod
-    def restore(record: Record, standing: entries.Standing) -> tuple[tuple[ev.Stretch, ...], tuple[ev.KeptStep, ...]]:
-        """Take in what the journal knows of the steps of a job: how its audio was cut, and the steps as they are."""
+    def restore(
+        record: Record, standing: entries.Standing, *, anew: bool = False
+    ) -> tuple[tuple[ev.Stretch, ...], tuple[ev.KeptStep, ...]]:
+        """Take in what the journal knows of the steps of a job: how its audio was cut, and the steps as they are.
+
+        ``anew``: it is to be tried again, so steps that have failed have not ended.
+        """
         if standing.plan:
             record.plan = _plan(standing.plan)
             record.reel = Reel()
             record.reel.divide(record.plan.steps)
         known = {WHOLE, SPEAKERS, MERGE} | set(record.plan.steps if record.plan else ())
-        kept = tuple(_kept(record, one) for one in standing.steps if one.step in known)
+        steps = _tried_anew(standing.steps) if anew else standing.steps
+        kept = tuple(_kept(record, one) for one in steps if one.step in known)
         return tuple(record.plan.chunks) if record.plan else (), kept
 
 
@@ -136,6 +142,12 @@ def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
         record.reel.restore(stored.step, list(part.segments))
     failed = isinstance(part.content, Fault)
     return ev.KeptStep(stored.step, stored.attempts, stored.deaths, True, failed, part.timings, part.work)
+
+
+def _tried_anew(steps: tuple[entries.StoredStep, ...]) -> tuple[entries.StoredStep, ...]:
+    """What has failed is to be tried again, and so begins at the beginning."""
+    failed = {one.step for one in steps if one.part and isinstance(_part(one.part).content, Fault)}
+    return tuple(msgspec.structs.replace(one, part=b"") if one.step in failed else one for one in steps)
 
 
 def _sheaf(plan: Plan | None, parts: list[Part], speakers: Part | None) -> sheaf.Sheaf:

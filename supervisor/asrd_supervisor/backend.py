@@ -35,7 +35,12 @@ class Backend:
     ) -> None:
         self._loads = loads
         self._post = post
+        self._offers: dict[str, link.Offers] = {}
         self._router = Router(context, loop, address, self._on_parcel, Limits(MAX_FRAME))
+
+    def offers(self, pool: str) -> link.Offers:
+        """What the workers of a pool can do, as the last one that was ready has said."""
+        return self._offers.get(pool, link.Offers())
 
     def close(self) -> None:
         """Stop listening."""
@@ -81,6 +86,8 @@ class Backend:
         if parcel.surplus:
             self._post(ev.WorkerBroke(seat, "too many frames"))
             return
+        if isinstance(message, link.Ready):
+            self._offers[seat.pool] = message.offers
         self._post(_event(seat, message, parcel.body))
 
 

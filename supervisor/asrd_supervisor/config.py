@@ -61,7 +61,8 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     """One pool: workers that are all alike."""
 
     engine: str = "faster-whisper"
-    """Name of the engine, as registered under the entry points ``asrd.engines``. One whose name begins with ``diarize``
+    """One of asrd's own (``asrd engines list``), or one registered under the entry points ``asrd.engines`` of the
+    workers' environment. One whose name begins with ``diarize``
     tells speakers apart, for jobs of the other pools."""
     model: str = "tiny.en"
     """A directory, or a name that the engine resolves: the bundled model first, then the hub's cache."""

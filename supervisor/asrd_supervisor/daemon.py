@@ -92,7 +92,9 @@ class Daemon:
         )
         results = config.results
         rules = Rules(config.audio.max_body, results.max_bytes, results.max_jobs)
-        admission = Admission(core.jobs, self._ledger, rules)
+        admission = Admission(
+            core.jobs, self._ledger, rules, lambda pool: self._backend.offers(pool or config.default_pool)
+        )
         self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, admission, post)
         self._gate: Gate | None = None
         self._listen(keys)
@@ -237,8 +239,8 @@ class Daemon:
                 self._launcher.spawn(seat)
             case do.Kill(seat, dump):
                 self._launcher.kill(seat, dump=dump)
-            case do.SendLoad(seat):
-                self._backend.load(seat)
+            case do.SendLoad(seat, load):
+                self._backend.load(seat, load)
             case do.SendStep():
                 self._send_step(action)
             case do.SendCancel(seat, attempt):

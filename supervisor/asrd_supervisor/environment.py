@@ -26,6 +26,7 @@ _ALWAYS = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYANNOTE_METRICS_ENABLED": "0",
+    "ORT_DISABLE_TELEMETRY": "1",  # or onnxruntime keeps a device id in the home directory
 }
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _CUDA = {

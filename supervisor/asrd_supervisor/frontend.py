@@ -120,7 +120,7 @@ class Frontend:
         if record := self._ledger.find(submit.job):
             self._resubmit(record, follower, submit, body, named)
             return
-        if fault := self._admission.no_room():
+        if fault := self._admission.impossible(submit) or self._admission.no_room():
             self._refuse(caller, fault, submit.job)
             return
         self._followers.add(submit.job, follower)

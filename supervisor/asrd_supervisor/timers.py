@@ -14,7 +14,7 @@ class Timers:
         self._loop = loop
         self._post = post
         self._handles: dict[tuple[str, int, str], asyncio.TimerHandle] = {}
-        self._alarms: dict[str, dict[str, asyncio.TimerHandle]] = {}
+        self._alarms: dict[str, dict[tuple[str, int], asyncio.TimerHandle]] = {}
 
     def set(self, timer: SetTimer | SetAlarm) -> None:
         """Start it."""
@@ -26,9 +26,9 @@ class Timers:
                 self._handles[key] = self._loop.call_later(delay, self._post, TimerFired(pool, slot, kind, number))
             case SetAlarm(job, kind, number, delay):
                 alarms = self._alarms.setdefault(job, {})
-                if last := alarms.get(kind):
+                if last := alarms.get((kind, number)):
                     last.cancel()
-                alarms[kind] = self._loop.call_later(delay, self._post, AlarmRang(job, kind, number))
+                alarms[kind, number] = self._loop.call_later(delay, self._post, AlarmRang(job, kind, number))
 
     def forget(self, job: str) -> None:
         """A job has ended: its alarms do not ring."""

@@ -107,7 +107,7 @@ def hear(kind):
 
 say(link.Hello(os.getpid(), VERSION))
 hear(link.Load)
-say(link.Ready(0.0, 0.0, {}, link.CanaryRun([0.01], "canary"), 0))
+say(link.Ready(0.0, 0.0, link.Offers(), link.CanaryRun([0.01], "canary"), 0))
 at = hear(link.RunStep).attempt
 stolen = b'{"text":"stolen"}'
 match how:

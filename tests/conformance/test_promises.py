@@ -170,7 +170,6 @@ class Scene:
         """The pool is told to load something else, which it can or cannot."""
         self._loads = loads
         self.tell(ev.RenewRequested("p", "changed", {"threads": 2}))
-        self._loads = True
 
     def _perform(self, actions: list[do.Action]) -> None:
         todo = deque(actions)
@@ -185,25 +184,37 @@ class Scene:
                 return []
             case do.Spawn(seat) if self._loads:
                 return [ev.WorkerGreeted(seat, 1), ev.WorkerWarmed(seat)]
-            case do.Spawn(seat) | do.SendStop(seat):
+            case do.Spawn(seat):
                 self._loads = True
-                return [ev.WorkerExited(seat, "exit 78")]
+                return [ev.WorkerGreeted(seat, 1), ev.WorkerExited(seat, "exit 78")]
+            case do.SendStop(seat):
+                return [ev.WorkerExited(seat, "exit 0")]
             case do.Persist(job):
                 return [ev.JobPersisted(job)]
             case do.PersistAttempt(seat=seat, attempt=attempt):
                 return [ev.AttemptPersisted(seat, attempt)]
             case do.PersistPart(job, step):
                 return [ev.PartPersisted(job, step)]
-            case do.SendStep(seat, attempt, step=step) if step == SPEAKERS:
+            case do.SendStep():
+                return self._work(action)
+            case do.Kill(seat):
+                return [ev.WorkerExited(seat, "SIGKILL")]
+            case do.SetTimer(pool, slot, kind, number, delay) if delay <= 1.0:
+                return [ev.TimerFired(pool, slot, kind, number)]
+            case _:
+                return []
+
+    @staticmethod
+    def _work(step: do.SendStep) -> list[ev.Event]:
+        match step:
+            case do.SendStep(seat, attempt, step=number) if number == SPEAKERS:
                 return [ev.StepFaulted(seat, attempt, Fault.of(Code.BAD_OPTION, "nobody"))]
             case do.SendStep(seat, attempt, "good"):
                 return [ev.StepFinished(seat, attempt, Timings(), Work(), b"{}")]
             case do.SendStep(seat, attempt, "bad"):
                 return [ev.StepFaulted(seat, attempt, Fault.of(Code.BAD_AUDIO, "noise"))]
-            case do.SendStep(seat, _, "deadly") | do.Kill(seat):
+            case do.SendStep(seat, _, "deadly"):
                 return [ev.WorkerExited(seat, "SIGKILL")]
-            case do.SetTimer(pool, slot, kind, number, delay) if delay <= 1.0:
-                return [ev.TimerFired(pool, slot, kind, number)]
             case _:
                 return []
 

@@ -150,7 +150,7 @@ def test_every_message_of_the_private_link_has_its_row() -> None:
 
 
 def test_every_list_within_a_message_of_the_private_link_has_its_row() -> None:
-    kinds = [link.Chunking, link.Cut, link.CanaryRun, sheaf.Sheaf, sheaf.Part]
+    kinds = [link.Chunking, link.Cut, link.Offers, link.CanaryRun, sheaf.Sheaf, sheaf.Part]
 
     assert on_the_link("List") == {kind.__name__: list(kind.__struct_encode_fields__) for kind in kinds}
 

@@ -139,6 +139,17 @@ class ClientMachine(RuleBasedStateMachine):
         pool = pick([None, *self.names], which)
         self.world.recycle(pool, slot if pool else None)
 
+    @rule(which=WHICH, order=st.sampled_from(["unload", "load", "change", "change"]))
+    def command(self, which: int, order: str) -> None:
+        pool = pick(self.names, which)
+        match order:
+            case "unload":
+                self.world.unload(pool)
+            case "load":
+                self.world.load(pool)
+            case _:
+                self.world.change(pool)
+
     @rule(resume=st.sampled_from([True, True, False]))
     def drain(self, resume: bool) -> None:
         self.world.drain(resume=resume)

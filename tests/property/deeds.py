@@ -29,6 +29,7 @@ class LivelyWorld(World):
     def boot(self) -> None:
         """Another daemon has workers of its own."""
         self.slowed: set[str] = set()
+        self.editions = 0
         self.looked_at = 0.0
         super().boot()
 
@@ -97,6 +98,21 @@ class LivelyWorld(World):
                 self.requested.add(process.seat)
         self.post(ev.RecycleRequested(pool, slot))
 
+    def unload(self, pool: str) -> None:
+        """An operator wants the memory of a pool."""
+        self.post(ev.RestRequested(pool))
+
+    def load(self, pool: str) -> None:
+        """An operator wants a pool warm."""
+        self.post(ev.WakeRequested(pool))
+
+    def change(self, pool: str) -> None:
+        """An operator wants other settings."""
+        if not self.core.pools[pool].staffing.closing:
+            self.editions += 1
+            self.wanted[pool] = self.editions
+        self.post(ev.RenewRequested(pool, "changed", {"number": self.editions}, self.editions))
+
     def drain(self, *, resume: bool) -> None:
         """An operator wants no new jobs, or new ones again."""
         self.draining = not resume
@@ -150,6 +166,8 @@ class LivelyWorld(World):
     def warm(self, process: Process) -> None:
         """The worker has loaded its model."""
         process.warm, process.clip_at, process.clip_s = True, self.now, CLIP_S
+        if process.edition == self.wanted[process.seat.pool]:
+            self.good[process.seat.pool] = process.edition
         self.post(ev.WorkerWarmed(process.seat, 0.5, 0.5, CLIP_S, TEXT, FRESH))
 
     def progress(self, process: Process, done: float, duration: float) -> None:

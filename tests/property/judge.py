@@ -61,13 +61,25 @@ class JudgedWorld(LivelyWorld):
         """The pool is being emptied, or is empty for good."""
         return self.core.pools[pool].staffing.closing
 
+    def resting(self, pool: str) -> bool:
+        """Nobody is wanted there as long as no step waits."""
+        return self.core.pools[pool].staffing.rest.asleep
+
+    def woken(self, pool: str) -> bool:
+        """It was sent to rest and called back by one and the same event."""
+        return isinstance(self.cause, ev.RestRequested) and self.cause.pool == pool
+
+    def outdated(self, process: Process) -> bool:
+        """It has loaded something else than what is wanted."""
+        return process.edition not in ("untold", self.wanted[process.seat.pool])
+
     def overdue(self, process: Process) -> bool:
         """There is a reason to replace this healthy worker."""
         recycle = self.pools[process.seat.pool].recycle
         most = recycle.max_jobs
         many = isinstance(most, int) and bool(most) and process.jobs_done >= most
         old = bool(recycle.max_age) and self.now - process.spawned_at >= recycle.max_age
-        return many or old or process.seat in self.requested
+        return many or old or process.seat in self.requested or (process.warm and self.outdated(process))
 
     @property
     def held(self) -> bool:
@@ -129,7 +141,7 @@ class JudgedWorld(LivelyWorld):
         self.generations[key] = seat.generation
         before = self.before.get(key, State.VACANT)
         rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
-        free = before in (State.VACANT, State.STOPPING)
+        free = before in (State.VACANT, State.STOPPING) or self.woken(seat.pool)
         assert free or rung or self._revives(key), f"spawned from {before}"
 
     def _revives(self, key: SeatKey) -> bool:
@@ -189,7 +201,8 @@ class JudgedWorld(LivelyWorld):
         rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
         waits = process.job and not process.sent and process.killed_at is None
         assert not (rung and waits), "it is killed because the disk is slow"
-        assert rung or process.guilty or self.closed(process.seat.pool), "a healthy worker is killed"
+        sent_home = (self.resting(process.seat.pool) or self.woken(process.seat.pool)) and not process.warm
+        assert rung or process.guilty or sent_home or self.closed(process.seat.pool), "a healthy worker is killed"
         assert not (dump and process.killed_at is not None), "the second kill is for good"
         if rung and self.ringing and self.ringing.kind == "stall":
             assert self.stalled(process), "it was killed, and had shown that it lives"
@@ -262,6 +275,8 @@ class JudgedWorld(LivelyWorld):
 
 def covers(cause: ev.Event | None, key: SeatKey) -> bool:
     """An operator asks for fresh workers in this seat."""
+    if isinstance(cause, ev.WakeRequested | ev.RenewRequested):
+        return cause.pool == key[0]
     if not isinstance(cause, ev.RecycleRequested):
         return False
     return cause.pool in (None, key[0]) and cause.slot in (None, key[1])

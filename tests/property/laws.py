@@ -134,6 +134,10 @@ class LawfulWorld(JudgedWorld):
             return
         free = [ticket for ticket in self.lines[name] if not self.held and self._worker_for(ticket)]
         assert not free, "a step waits, and an idle worker may take it"
+        if self.resting(name):
+            assert self.held or not self.lines[name], "a step waits, and the pool rests"
+            assert not any(slot.state in {*RUNNING, *LOST} for slot in pool.slots), "it rests, and somebody is there"
+            return
         running = sum(slot.state in RUNNING for slot in pool.slots)
         spare = policy.start_first and any(process.ready and self.due(process) for process in staff)
         assert running <= policy.workers + spare, "more workers than wanted"
@@ -186,7 +190,8 @@ class LawfulWorld(JudgedWorld):
         for policy, slot in self.slots():
             left = self.before[policy.name, slot.index] in READY_STATES and slot.state in LEAVING_STATES
             refused = slot.seat in self.processes and self.processes[slot.seat].refused
-            if not left or refused or slot.seat == dismissed or self.closed(policy.name):
+            away = self.closed(policy.name) or self.resting(policy.name) or self.woken(policy.name)
+            if not left or refused or slot.seat == dismissed or away:
                 continue
             self._check_retirement(policy, slot)
 
@@ -204,6 +209,6 @@ class LawfulWorld(JudgedWorld):
         """A seat whose worker died is given up only when there are enough other workers, or will be soon."""
         for policy, slot in self.slots():
             given_up = slot.state is State.VACANT and self.before[policy.name, slot.index] in LOST
-            if given_up and not self.closed(policy.name):
+            if given_up and not (self.closed(policy.name) or self.resting(policy.name) or self.woken(policy.name)):
                 others = [one.state for one in self.core.pools[policy.name].slots if one is not slot]
                 assert sum(state in RUNNING or state in SOON for state in others) >= policy.workers

@@ -15,6 +15,8 @@ Mutants of the core that the laws have caught, and that a change of the laws sho
     the end   a durable stop works the queue off, waits for all, or turns the queue away; what waits is not kept; a
               given-up or interrupted try counts; no quarantine after many interruptions, and poison told as failure
     figures   one job too many for a user; quotas that are never given back; a pace that never forgets
+    standby   it rests while a step waits, or keeps somebody; a wake-up that forgets failed seats; a wake-up for nobody;
+              what cannot be loaded is not taken back, or costs the seat its good name, or is loaded by the next one
     the clip  an answer of a stale attempt is heard, or ends nothing; it is given while the pool is held, or after jobs,
               or never to the idle; asked once instead of often, or again and again; its deadline forgets how often
     health    a budget off by one, or never used up; no cool-down; the young are found degraded, too; a finding that the

@@ -1,5 +1,6 @@
 """What must come of what clients, operators and workers do: a world that knows beforehand, and compares."""
 
+from collections.abc import Callable
 from math import isclose
 
 from asrd_protocol.faults import BLAME, Blame, Code
@@ -33,7 +34,7 @@ class StrictWorld(HealthyWorld):
         if ticket.pool not in self.pools:
             return Code.UNKNOWN_POOL
         states = {slot.state for slot in self.core.pools[ticket.pool].slots}
-        if states <= {State.FAILED, State.VACANT}:
+        if states <= {State.FAILED, State.VACANT} and State.FAILED in states:
             return Code.ENGINE_UNAVAILABLE
         queue, length = self.policy.queue, self.known[ticket.pool].length(ticket)
         for limits in (queue, queue.per_user):
@@ -58,6 +59,21 @@ class StrictWorld(HealthyWorld):
         failed = [(policy.name, one.index) for policy, one in self.slots() if one.state is State.FAILED]
         super().recycle(pool, slot)
         self.deaths.update({key: [] for key in failed if covers(self.cause, key)})
+
+    def load(self, pool: str) -> None:
+        """Failed seats are forgiven; who rests comes back."""
+        self._forgive(pool, super().load)
+        assert not self.resting(pool) or self.closed(pool)
+
+    def change(self, pool: str) -> None:
+        """Failed seats are forgiven: what they could not load is not wanted any more."""
+        self._forgive(pool, super().change)
+
+    def _forgive(self, pool: str, order: Callable[[str], None]) -> None:
+        failed = [(policy.name, one.index) for policy, one in self.slots() if one.state is State.FAILED]
+        order(pool)
+        if not self.closed(pool):
+            self.deaths.update({key: [] for key in failed if key[0] == pool})
 
     def cancel(self, ticket: Ticket) -> None:
         """A waiting job ends at once, a running one is asked to."""
@@ -148,7 +164,7 @@ class StrictWorld(HealthyWorld):
         if ticket and not ended:
             self._check_outcome(ticket, expected)
         slot = self.slot(process.seat)
-        if self.closed(process.seat.pool):
+        if self.closed(process.seat.pool) or self.resting(process.seat.pool):
             assert slot.state is State.VACANT
         elif fallen is not None:
             assert slot.state is (State.FAILED if fallen else State.BACKOFF), "too many deaths, or too few"
@@ -186,14 +202,32 @@ class StrictWorld(HealthyWorld):
             return None
         key, policy = (process.seat.pool, process.seat.slot), self.pools[process.seat.pool].restarts
         self.fell_at[key], self.pauses[key] = self.now, (0.0, 0.0)
+        if process.sent_home:
+            return False
         if process.asked or (process.suspect and process.sent and process.job):
             return hopeless  # a suspect kills whoever has it
+        if self._misled(process):
+            return False
         recent = [at for at in self.deaths.get(key, []) if self.now - at < policy.period]
         self.deaths[key] = [*recent, self.now]
         if recent or not process.warm:
             self.pauses[key] = (1.0, policy.delay_max)
         # A configuration that cannot work is no use trying, however few have died of it.
         return hopeless or len(self.deaths[key]) > policy.intensity
+
+    def _misled(self, process: Process) -> bool:
+        """It could not load what was not known to be good, or is not wanted: the pool goes back to what is good."""
+        pool = process.seat.pool
+        if process.warm or not process.loading:
+            return False
+        if process.edition != self.wanted[pool]:
+            return True
+        good = self.good[pool]
+        if good == "nothing" or good == process.edition:
+            return False
+        assert good is None or isinstance(good, int)
+        self.wanted[pool] = good
+        return True
 
     def fire(self, key: TimerKey) -> None:
         """The end of the drain is the end of all jobs here; a deadline is one of a job; who stands still is killed."""
@@ -235,6 +269,8 @@ class StrictWorld(HealthyWorld):
         lost = sum(slot.state is State.FAILED and slot.hopeless for slot in pool.slots)
         if any(slot.state not in (State.IDLE, State.VACANT, State.FAILED) for slot in pool.slots):
             return False
+        if self.resting(policy.name):
+            return not self.staff(policy.name)
         waits = any(self.overdue(process) for process in self.staff(policy.name)) and not lost
         return not waits and pool.ready + lost >= policy.workers
 

@@ -9,6 +9,7 @@ from asrd_supervisor.core.policy import (
     DriftPolicy,
     Duration,
     GuardPolicy,
+    IdleTime,
     PoolPolicy,
     PositiveDuration,
     QueuePolicy,
@@ -43,6 +44,7 @@ def pool_policies(draw: st.DrawFn, name: str, durable: bool) -> PoolPolicy:
         name=name,
         workers=draw(st.sampled_from([1, 2, 2, 3])),
         start_first=draw(st.booleans()),
+        idle_ttl=IdleTime(draw(st.sampled_from([-1, -1, -1, 0, 4, 15]))),
         recycle=RecyclePolicy(
             max_jobs=max_jobs,  # type: ignore[arg-type]
             max_age=Duration(max_age),

@@ -22,6 +22,8 @@ class Process:
     spawned_at: float
     greeted_at: float | None = None
     loading: bool = False
+    edition: int | str | None = "untold"
+    """Which settings it was told to load."""
     warm: bool = False
     attempt: int = 0
     segments: int = 0
@@ -46,6 +48,8 @@ class Process:
     """It got a SIGKILL; a SIGABRT alone may be survived."""
     asked: bool = False
     """It was killed because somebody wanted so: no fault of its own."""
+    sent_home: bool = False
+    """It was killed while it started, because its pool rests: no death."""
     timed_out: bool = False
     guilty: bool = False
     stuck: bool = False

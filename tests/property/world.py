@@ -46,6 +46,10 @@ class World:
         self.writing: list[do.PersistAttempt | do.PersistWait] = []
         self.answers: list[ev.AttemptPersisted] = []
         self.requested: set[Seat] = set()
+        self.wanted: dict[str, int | None] = dict.fromkeys(self.pools)
+        """What the workers of each pool shall load; None for the configuration."""
+        self.good: dict[str, int | str | None] = dict.fromkeys(self.pools, "nothing")
+        """What a worker was warm with last."""
         self.draining = False
         self.stopping = False
         self.ended = 0
@@ -121,6 +125,18 @@ class World:
                     self.lines[self.tickets[job].pool].returning = None
             case do.Spawn(seat):
                 self.processes[seat] = Process(seat, self.now, acted_at=self.now)
+            case do.Announce():
+                self._hear(action)
+            case do.PersistAttempt() | do.PersistWait():
+                self._write_down(action)
+            case do.Leave():
+                self.left.append(action)
+            case do.SendLoad() | do.SendStep() | do.SendCanary() | do.SendCancel() | do.SendStop() | do.Kill():
+                self._perform_on_worker(self.processes[action.seat], action)
+
+    def _hear(self, said: do.Announce) -> None:
+        """What is announced tells what the core means."""
+        match said:
             case do.Announce("job.retried", fields):
                 ticket = self.tickets[fields["job"]]
                 ticket.state = "queued"
@@ -131,12 +147,15 @@ class World:
                 process = self.processes[_seat(fields["seat"])]
                 assert not process.retired, "recycled twice"
                 process.retired = True
-            case do.PersistAttempt() | do.PersistWait():
-                self._write_down(action)
-            case do.Leave():
-                self.left.append(action)
-            case do.SendLoad() | do.SendStep() | do.SendCanary() | do.SendCancel() | do.SendStop() | do.Kill():
-                self._perform_on_worker(self.processes[action.seat], action)
+            case do.Announce("pool.standby", fields):
+                self._send_home(fields["pool"])
+
+    def _send_home(self, pool: str) -> None:
+        """Who has a step goes after it, the others now."""
+        for process in self.processes.values():
+            if process.seat.pool == pool:
+                process.retired = True
+                process.sent_home = process.sent_home or (not process.warm and process.killed_at is None)
 
     def _set(self, key: TimerKey, delay: float, event: ev.TimerFired | ev.AlarmRang) -> None:
         if last := self.timers.get(key):
@@ -205,8 +224,9 @@ class World:
 
     def _perform_on_worker(self, process: Process, action: do.Action) -> None:
         match action:
-            case do.SendLoad():
-                process.loading = True
+            case do.SendLoad(seat, load):
+                process.loading, process.edition = True, load
+                assert load == self.wanted[seat.pool], "it loads what is not wanted"
             case do.SendStep():
                 process.sent, process.moved_at, process.started_at = True, self.now, self.now
                 process.segments = 0

@@ -52,7 +52,7 @@ class Play:
         self.core = Supervisor(policy, random.Random(1))
         self.now = 0.0
         self.due: dict[tuple[str, int, str], tuple[float, ev.TimerFired]] = {}
-        self.alarms: dict[tuple[str, str], tuple[float, ev.AlarmRang]] = {}
+        self.alarms: dict[tuple[str, str, int], tuple[float, ev.AlarmRang]] = {}
         self.said: list[do.Announce] = []
         self.first = self._sift(self.core.start(self.now))
 
@@ -77,7 +77,7 @@ class Play:
                 case do.SetTimer(pool, slot, kind, number, delay):
                     self.due[pool, slot, kind] = (self.now + delay, ev.TimerFired(pool, slot, kind, number))
                 case do.SetAlarm(job, kind, number, delay):
-                    self.alarms[job, kind] = (self.now + delay, ev.AlarmRang(job, kind, number))
+                    self.alarms[job, kind, number] = (self.now + delay, ev.AlarmRang(job, kind, number))
                 case do.Announce():
                     self.said.append(action)
                 case _:
@@ -95,12 +95,17 @@ class Play:
 
     def wake(self, job: str, kind: str = "retry") -> list[do.Action]:
         """Wait for an alarm of a job, and what follows when it rings."""
-        self.now, rang = self.alarms.pop((job, kind))
+        self.now, rang = self.alarms.pop(self._next_alarm(job, kind))
         return self.tell(rang)
+
+    def _next_alarm(self, job: str, kind: str) -> tuple[str, str, int]:
+        """Of several chunks that wait, each has its own."""
+        keys = [key for key in self.alarms if key[:2] == (job, kind)]
+        return min(keys, key=lambda key: self.alarms[key][0])
 
     def waits(self, job: str, kind: str = "retry") -> float:
         """Seconds until an alarm of a job rings."""
-        return self.alarms[job, kind][0] - self.now
+        return self.alarms[self._next_alarm(job, kind)][0] - self.now
 
     def states(self, pool: str = "p") -> str:
         """The states of all slots."""

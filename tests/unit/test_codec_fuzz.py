@@ -58,7 +58,7 @@ def check(header: bytes, codec: Codec[Any] = QUESTIONS) -> None:
         return
     assert encode(codec.decode(encode(message))) == encode(message)
     if isinstance(message, msg.Submit):
-        step = deeper(50, lambda: encode(link.RunStep(1, message.audio, message.options)))
+        step = deeper(50, lambda: encode(link.RunStep(1, message.audio, message.options, None)))
         assert encode(link.to_worker.decode(step)) == step
 
 

@@ -117,8 +117,8 @@ def _answer(engine: Transcriber, asked: Transcribe | Decode) -> Line:
 def _transcribe(engine: Transcriber, asked: Transcribe) -> Done:
     """As a worker does it, less the link."""
     before = rss_bytes()
-    synonyms: dict[str, str] = getattr(engine, "synonyms", {})
-    options = options_of(type(engine), {synonyms.get(key, key): value for key, value in asked.options.items()})
+    given = {engine.synonyms.get(key, key): value for key, value in asked.options.items()}
+    options = options_of(type(engine), given)
     body = Path(asked.path).read_bytes() if asked.path else b""
     start = time.perf_counter()
     heard = engine.read(MediaFile(name=Path(asked.path).name[:255]), body, MAX_AUDIO_S)

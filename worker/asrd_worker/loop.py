@@ -20,6 +20,7 @@ from asrd_worker.failures import failure_of
 from asrd_worker.line import Line
 from asrd_worker.memory import Tidy, rss_bytes
 from asrd_worker.merging import merge
+from asrd_worker.text.options import TextOptions
 from asrd_worker.transcribing import Transcribing
 
 _TEXT_MAX = 4096
@@ -74,7 +75,7 @@ class Worker:
         canary = _canary(engine, 1)
         self._tidy.settle()
         warm_up_s = time.perf_counter() - loaded
-        self._line.say(link.Ready(round(loaded - start, 3), round(warm_up_s, 3), {}, canary, rss_bytes()))
+        self._line.say(link.Ready(round(loaded - start, 3), round(warm_up_s, 3), _offers(engine), canary, rss_bytes()))
         return engine
 
     # --- one step -----------------------------------------------------------------------------------------------------
@@ -114,6 +115,14 @@ class Worker:
             self._line.say(link.StepFailed(asked.attempt, failure_of(error).fault, True))
         else:
             self._line.say(link.CanaryDone(asked.attempt, run, rss_bytes()))
+
+
+def _offers(engine: Engine) -> link.Offers:
+    """The options that a job may have here: the engine's own, those under other names, and those about text."""
+    if not isinstance(engine, Transcriber):
+        return link.Offers()
+    own = engine.Options.__struct_fields__
+    return link.Offers(sorted({*own, *engine.synonyms, *TextOptions.__struct_fields__}), engine.languages)
 
 
 def _canary(engine: Engine, runs: int) -> link.CanaryRun:

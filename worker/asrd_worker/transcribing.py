@@ -102,7 +102,7 @@ class Transcribing:
     # --- both ---------------------------------------------------------------------------------------------------------
 
     def _wish(self, given: dict[str, Any], said: Whole | None = None) -> _Wish:
-        synonyms: dict[str, str] = getattr(self._engine, "synonyms", {})
+        synonyms = self._engine.synonyms
         about_text, own = take({synonyms.get(key, key): value for key, value in given.items()})
         language = _language(own) or (said.language if said else "")
         return _Wish(options_of(type(self._engine), own), Chain.of(about_text, language))

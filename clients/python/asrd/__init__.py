@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asrd.track import Finished, JobProgress, Receipt, SoFar
     from asrd_protocol.faults import Fault
     from asrd_protocol.messages import Retries
-    from asrd_protocol.model import Run, Segment, Transcript, Word
+    from asrd_protocol.model import Diarization, MissingStretch, Run, Segment, Transcript, Turn, Word
 
 __all__ = [
     "AsrdError",
@@ -41,6 +41,7 @@ __all__ = [
     "AudioError",
     "Cancelled",
     "Client",
+    "Diarization",
     "Fault",
     "FaultError",
     "Finished",
@@ -48,6 +49,7 @@ __all__ = [
     "JobFailed",
     "JobLost",
     "JobProgress",
+    "MissingStretch",
     "NoDaemon",
     "OptionError",
     "Overloaded",
@@ -61,6 +63,7 @@ __all__ = [
     "SoFar",
     "TimedOut",
     "Transcript",
+    "Turn",
     "UnknownJob",
     "Word",
     "submit",
@@ -76,7 +79,7 @@ _HOMES = {
     "asrd.track": ("Finished", "JobProgress", "Receipt", "SoFar"),
     "asrd_protocol.faults": ("Fault",),
     "asrd_protocol.messages": ("Retries",),
-    "asrd_protocol.model": ("Run", "Segment", "Transcript", "Word"),
+    "asrd_protocol.model": ("Diarization", "MissingStretch", "Run", "Segment", "Transcript", "Turn", "Word"),
 }
 
 

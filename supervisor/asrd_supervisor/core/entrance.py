@@ -26,8 +26,8 @@ class Entrance:
         name = event.pool or self._default
         pool = self._pools[name]
         steps = {WHOLE: Step(WHOLE, name)}
-        if event.diarize and (listeners := self.listeners(event)):
-            steps |= {SPEAKERS: Step(SPEAKERS, listeners), MERGE: Step(MERGE, name)}
+        if event.diarize:
+            steps |= {SPEAKERS: Step(SPEAKERS, self.listeners(event) or ""), MERGE: Step(MERGE, name)}
         retries = asked_for(pool.policy.retries, event.retries)
         length = pool.pace.length(event.size, event.audio_s)
         return Job(event.job, name, event, now, steps, retries, length)
@@ -49,7 +49,7 @@ class Entrance:
             said = f"the pool {name!r} tells speakers apart and does not transcribe; ask another one, with diarize"
             return Fault.of(Code.UNKNOWN_POOL, said, known=self._transcribing)
         if event.diarize and self.listeners(event) is None:
-            return self._no_listeners(event)
+            return self.no_listeners(event)
         if pool.unavailable:
             return pool.unavailable_fault()
         length = pool.pace.length(event.size, event.audio_s)
@@ -64,7 +64,8 @@ class Entrance:
         known = sorted(self._pools)
         return Fault.of(Code.UNKNOWN_POOL, f"there is no pool {name!r}{did_you_mean(name, known)}", known=known)
 
-    def _no_listeners(self, event: ev.JobSubmitted) -> Fault:
+    def no_listeners(self, event: ev.JobSubmitted) -> Fault:
+        """No pool can tell the speakers of a job apart."""
         if event.diarize_pool and event.diarize_pool not in self._pools:
             return self.no_pool(event.diarize_pool)
         if event.diarize_pool:

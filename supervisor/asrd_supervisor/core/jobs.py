@@ -24,7 +24,7 @@ from asrd_supervisor.core.plan import (
 from asrd_supervisor.core.policy import QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
 from asrd_supervisor.core.retries import delay_before
-from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, WHOLE
+from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, SPEAKERS, WHOLE
 
 
 class Jobs:
@@ -188,10 +188,18 @@ class Jobs:
             return self._fail(job, self._entrance.no_pool(event.submitted.pool or ""))
         if fault := after_interruption(event.interrupted):
             return self._fail(job, fault)
-        alarm = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
+        alarm: Out = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
+        alarm += self._without_listeners(job)
         out = [*alarm, *self._advance(job)]
         self._note_state(job)
         return out
+
+    def _without_listeners(self, job: Job) -> Out:
+        """The pool that was to tell its speakers apart is not configured any more."""
+        step = job.steps.get(SPEAKERS)
+        if step is None or step.pool or step.state is StepState.ENDED:
+            return []
+        return self._hopeless(job, step, self._entrance.no_listeners(job.asked))
 
     # --- tries --------------------------------------------------------------------------------------------------------
 
@@ -210,6 +218,8 @@ class Jobs:
         return [ev.StepQueued(job.ref(step), again)]
 
     def _retry_due(self, job: Job, number: int) -> Out:
+        if job.ending:
+            return []
         late = [s for s in job.steps.values() if s.state is StepState.WAITING and s.alarm == number]
         return [thing for step in late for thing in self._queue(job, step)]
 
@@ -352,7 +362,8 @@ class Jobs:
         kept = [step for step in job.steps.values() if step.state is StepState.RUNNING]
         for step in kept:
             step.attempts -= 1
-        return [self._wait(job, step) for step in kept or [job.steps[WHOLE]]]
+        whole = job.steps[WHOLE]  # as far as the journal is concerned, it is the job that waits
+        return [self._wait(job, step) for step in (*kept, *([] if whole in kept else [whole]))]
 
     def give_up(self, *, durable: bool) -> Out:
         """The daemon leaves now: what is stored is for the next one, and everything else fails."""

@@ -164,7 +164,8 @@ class Job(msgspec.Struct):
     def resume(self, kept: tuple[KeptStep, ...]) -> None:
         """What the journal knows of the steps."""
         for one in kept:
-            step = self.steps[one.index]
+            if (step := self.steps.get(one.index)) is None:
+                continue  # the configuration, or where it was cut, is not what it was
             step.attempts, step.deaths, step.failed = one.attempts, one.deaths, one.failed
             if one.ended:
                 step.state = StepState.ENDED

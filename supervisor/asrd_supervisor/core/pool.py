@@ -284,7 +284,8 @@ class Pool:
 
     def _turn_away(self) -> Out:
         """Nobody will ever work: say so now instead of letting callers wait."""
-        if self.policy.durable or not len(self.backlog) or not self.hopeless:
+        spared = self.policy.diarizes and self.unavailable  # a transcript need not wait for who speaks
+        if not len(self.backlog) or not (spared or (self.hopeless and not self.policy.durable)):
             return []
         fault = self.unavailable_fault()
         return [ev.StepEnded(step, ev.Unserved(fault)) for step in self.backlog.clear()]

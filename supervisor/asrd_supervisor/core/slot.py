@@ -170,6 +170,7 @@ class Slot:
 
     def _seat_a_worker(self, now: float) -> list[do.Action]:
         self.generation += 1
+        self.hopeless = False
         self._fresh(now)
         policy = self._policy
         most = policy.recycle.max_jobs

@@ -111,6 +111,7 @@ class Store:
             case Wait(job, attempts, deaths, step):
                 self._put_step(job, step, attempts, deaths)
             case Divide(job, plan):
+                run("DELETE FROM steps WHERE job = ? AND step > 1", (job,))  # of an older cut
                 run(
                     "INSERT OR REPLACE INTO plans (job, plan, checksum) "
                     "SELECT job, ?, ? FROM jobs WHERE job = ? AND ended_at = 0",

@@ -74,6 +74,10 @@ def why(reason: str, numbers: Mapping[str, Any]) -> str:
             return f"all workers are {slower} slower than at their start, and fresh ones are not"
         case "experiment":
             return f"all workers are {times(numbers.get('slowdown'))} slower, to see whether a fresh one is faster"
+        case "changed":
+            return "its settings were changed"
+        case "reload":
+            return "its model is read again"
         case "requested":
             return "an operator asked for it"
         case "quality":

@@ -13,6 +13,7 @@ from asrd_worker.engines.base import Engine, LoadError
 OWN = {
     "diarize": "asrd_worker.engines.diarize:Pyannote",
     "diarize-lite": "asrd_worker.engines.diarize_lite:DiarizeLite",
+    "diarize-scripted": "asrd_worker.engines.diarize_scripted:DiarizeScripted",
     "faster-whisper": "asrd_worker.engines.faster_whisper:FasterWhisper",
     "scripted": "asrd_worker.engines.scripted:Scripted",
     "whisperx": "asrd_worker.engines.whisperx:WhisperX",

@@ -116,6 +116,11 @@ class Engine(ABC):
 class Transcriber(Engine):
     """One implementation of speech recognition."""
 
+    synonyms: ClassVar[dict[str, str]] = {}
+    """Other names of options, and what they are called here."""
+    languages: list[str] = []
+    """What the option ``language`` may be; empty where that is not known."""
+
     @abstractmethod
     def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
         """Decode the samples, a segment at a time."""

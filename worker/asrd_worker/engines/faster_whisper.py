@@ -7,6 +7,7 @@ import ctranslate2
 import faster_whisper.transcribe
 import msgspec
 from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import _LANGUAGE_CODES
 from faster_whisper.vad import VadOptions
 
 from asrd_protocol.model import Segment, Word
@@ -70,6 +71,7 @@ class FasterWhisper(Transcriber):
     Settings = WhisperSettings
     Options = WhisperOptions
     synonyms = SYNONYMS
+    languages = sorted(_LANGUAGE_CODES)
 
     def load(self) -> None:
         """Load the model into memory or onto the device."""

@@ -203,7 +203,7 @@ class Scripted(Transcriber):
             case "attempt":
                 self.say([encode(link.StepFailed(10**9, Fault.of(Code.ENGINE_ERROR, "not mine"))), b"{}"])
             case "ready":
-                self.say([encode(link.Ready(0.0, 0.0, {}, link.CanaryRun([0.0], ""), 0))])
+                self.say([encode(link.Ready(0.0, 0.0, link.Offers(), link.CanaryRun([0.0], ""), 0))])
             case _:
                 self.say([encode(link.Hello(os.getpid(), 1))])
 
