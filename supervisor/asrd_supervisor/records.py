@@ -66,7 +66,7 @@ class Record(msgspec.Struct):
     ended_at: float = 0.0
     size: int = 0
     attempt: int = 0
-    """Of the step that was begun last."""
+    """Which try it is, from 1; 0 before the first."""
     plan: Plan | None = None
     """None when its audio was not cut."""
     reel: Reel | None = None

@@ -136,6 +136,8 @@ def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
     device = pool.device
     if device == "auto":
         device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+    if diarizes(pool) and pool.model == PoolConfig().model:
+        pool = msgspec.structs.replace(pool, model="diarize")
     fit = max(1, memory // worker_bytes(pool.model))
     automatic = min(cores(), fit) if device == "cpu" and not diarizes(pool) else 1
     workers = automatic if isinstance(pool.workers, str) else pool.workers

@@ -44,7 +44,8 @@ def test_the_tables_are_those_of_the_configuration() -> None:
     names = re.findall(r"^## `\[(.+)\]`$", PAGE.read_text(), re.MULTILINE)
 
     assert names == [
-        *("pools.NAME", "pools.NAME.recycle", "pools.NAME.recycle.guards", "pools.NAME.drift", "pools.NAME.canary"),
+        *("pools.NAME", "pools.NAME.split", "pools.NAME.recycle", "pools.NAME.recycle.guards", "pools.NAME.drift"),
+        "pools.NAME.canary",
         *("pools.NAME.deadlines", "pools.NAME.restarts", "pools.NAME.retries"),
         *("queue", "queue.per_user", "retries", "audio", "journal", "results", "access", "listen", "log"),
     ]

@@ -102,7 +102,7 @@ def test_the_delays_of_a_job_grow(play: Play) -> None:
 def test_an_alarm_of_a_former_delay_does_nothing(play: Play) -> None:
     play.submit("a")
     play.fault("p/0.1", Code.ENGINE_ERROR)
-    _, stale = play.alarms["a", "retry"]
+    _, stale = play.alarms["a", "retry", 1]
     play.wake("a")
     assert play.tell(stale) == []
     play.fault("p/1.1", Code.ENGINE_ERROR)

@@ -120,6 +120,8 @@ class SendLoad(Action, frozen=True):
     seat: Seat
     load: Any = None
     """The message, where operators have changed the settings; None for those of the configuration."""
+    device: str = ""
+    """Where it shall compute, if that is not the first device of the pool."""
 
 
 class SendStep(Action, frozen=True):

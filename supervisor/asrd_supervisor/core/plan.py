@@ -215,7 +215,7 @@ def _done_of(step: Step) -> float:
 def _sum(one: Any, other: Any) -> Any:
     """Of two structs of numbers; a text is that of the latest."""
     pairs = zip(one.__struct_fields__, msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
-    return type(one)(**{name: b if isinstance(b, str) else a + b for name, a, b in pairs})
+    return type(one)(**{name: (b or a) if isinstance(b, str) else a + b for name, a, b in pairs})
 
 
 def after_loss(step: Step, lost: Lost, policy: RetryPolicy) -> Fault | None:

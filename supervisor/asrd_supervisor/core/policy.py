@@ -187,6 +187,10 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     start_first: bool
     device: str = "cpu"
     """Where the workers compute: ``cpu``, or ``cuda:0``."""
+    others: tuple[str, ...] = ()
+    """Further devices, alike, among which the workers are shared out."""
+    fallback: str = ""
+    """Where they compute when none of these can be used; empty: nowhere."""
     idle_ttl: IdleTime = IdleTime(-1)
     """After so long without a step its workers leave, until there is another one; -1 never."""
     diarizes: bool = False
@@ -199,3 +203,13 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     retries: RetryPolicy = RetryPolicy()
     durable: bool = False
     """Queued jobs survive the daemon, so it need not end them."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices that are meant for the workers, the first one first."""
+        return (self.device, *self.others)
+
+    @property
+    def every_device(self) -> tuple[str, ...]:
+        """And the one that they may have to use."""
+        return (*self.devices, self.fallback) if self.fallback else self.devices

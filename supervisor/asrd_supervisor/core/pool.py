@@ -11,11 +11,12 @@ from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
+from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
-from asrd_supervisor.core.load import Load
 from asrd_supervisor.core.pace import Pace
+from asrd_supervisor.core.placement import Placement
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
@@ -38,20 +39,20 @@ WANTED_KILLS = frozenset({"retired", "shut down"})
 class Pool:
     """One pool. State changes in :meth:`handle` only."""
 
-    def __init__(self, policy: PoolPolicy, rng: random.Random, load: Load) -> None:
+    def __init__(self, policy: PoolPolicy, rng: random.Random, devices: Devices) -> None:
         seats = policy.workers + (1 if policy.start_first else 0)
         self.policy = policy
         self.slots = [Slot(policy, index, rng) for index in range(seats)]
         self.backlog = Backlog()
         self.monitor = Monitor(policy, self.slots)
         self.staffing = Staffing(policy, self.slots, self.monitor)
+        self.placement = Placement(policy, self.slots, devices)
         self.deaths: Counter[str] = Counter()
         self.stale = 0
         self.usage = Usage()
-        self._load = load
         self._held = False
         self._turns = Turns(self.slots, self.backlog)
-        self._steps = Steps(policy, self.slots, self.staffing, self.monitor, load)
+        self._steps = Steps(policy, self.slots, self.staffing, self.monitor, devices)
 
     @property
     def name(self) -> str:
@@ -117,7 +118,7 @@ class Pool:
         out += self.staffing.reconcile(now, waits=len(self.backlog) > 0 and not self._held)
         out += self._check_up(now)
         out += self._dispatch(now)
-        self._load.note(now, self.name, sum(slot.state in _BUSY for slot in self.slots))
+        self.placement.note(now, [slot for slot in self.slots if slot.state in _BUSY])
         out += self._turn_away()
         self.staffing.note_ready(self.ready)
         if self.staffing.just_emptied():
@@ -139,8 +140,12 @@ class Pool:
             case ev.HostSampled():
                 return self._sampled(now, event)
             case ev.RecycleRequested():
+                self.placement.forgive()
                 return list(self.staffing.request(now, event.slot))
-            case ev.RestRequested() | ev.WakeRequested() | ev.RenewRequested():
+            case ev.WakeRequested() | ev.RenewRequested():
+                self.placement.forgive()
+                return [*self.staffing.obey(now, event)]
+            case ev.RestRequested():
                 return [*self.staffing.obey(now, event)]
             case ev.PoolHeld():
                 self._held = True
@@ -160,11 +165,12 @@ class Pool:
         match event:
             case ev.WorkerGreeted():
                 slot.pid = event.pid
+                self.placement.place(now, slot, self.staffing.condemned)
                 return [*slot.apply(Input.HELLO, now)]
             case ev.WorkerWarmed():
                 return self._warmed(now, slot, event)
             case ev.LoadFaulted():
-                slot.said = event.fault.message
+                slot.said, slot.misplaced = event.fault.message, "device" in event.fault.context
                 return []
             case ev.WorkerBroke():
                 return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
@@ -189,9 +195,11 @@ class Pool:
         out: Out = [*slot.apply(Input.READY, now)]
         if slot.state is State.IDLE:
             self.staffing.warmed(slot)
+            self.placement.warmed(slot)
             self.monitor.born(now, slot, event)
             fields = {"seat": str(slot.seat), "pid": slot.pid, "load_s": event.load_s, "warm_up_s": event.warm_up_s}
-            out.append(do.Announce("worker.ready", {**fields, "start_s": round(slot.age(now), 3)}))
+            fields |= {"start_s": round(slot.age(now), 3), "device": slot.device}
+            out.append(do.Announce("worker.ready", fields))
         return out
 
     def _exited(self, now: float, slot: Slot, event: ev.WorkerExited) -> Out:
@@ -211,16 +219,26 @@ class Pool:
             # A suspect kills whoever has it: that is not the fault of the seat. Nor is it what it was told to load.
             misled = self.staffing.misled(slot) if how not in WANTED_KILLS else None
             slot.hopeless = slot.hopeless and misled is None
+            if misled is None and how not in WANTED_KILLS:
+                out += self.placement.died(now, slot)
             suspect = step is not None and step.suspect and slot.sent
             out += [*(misled or []), *slot.back_off(now, blameless=suspect or misled is not None)]
         if slot.state is State.FAILED:
             out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
+            out += self._fall_back(now)
         lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
         cancelled = slot.cancelling
         slot.task, slot.sent = None, False
         if step is not None:
             out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
         return out
+
+    def _fall_back(self, now: float) -> Out:
+        """Go on where the pool was not meant to compute, if it may and has to."""
+        said = self.placement.give_up() if self.unavailable else []
+        if said:
+            self.monitor.renewed()
+        return [*said, *(self.staffing.revive_all(now) if said else [])]
 
     # --- the host, and time -------------------------------------------------------------------------------------------
 

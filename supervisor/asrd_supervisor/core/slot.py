@@ -37,6 +37,10 @@ class Slot:
         self.pid: int | None = None
         self.since = now
         self.ready_at: float | None = None
+        self.device = self._policy.device
+        """Where it computes; settled when it has greeted."""
+        self.misplaced = False
+        """It has said that it cannot use its device."""
         self.edition: Edition | None = None
         """What it was told to load; None as long as it was told nothing."""
         self.jobs_done = 0
@@ -152,7 +156,8 @@ class Slot:
                 return self._seat_a_worker(now)
             case State.WARMING:
                 self.edition = self.next_edition
-                return [do.SendLoad(self.seat, self.edition.load), self.arm(deadlines.warm_up)]
+                device = "" if self.device == self._policy.device else self.device
+                return [do.SendLoad(self.seat, self.edition.load, device), self.arm(deadlines.warm_up)]
             case State.IDLE if left is State.WARMING:
                 return self._warmed(now)
             case State.BUSY:

@@ -56,6 +56,11 @@ class Staffing:
         """The pool is being emptied."""
         return self._closing
 
+    @property
+    def condemned(self) -> Slot | None:
+        """Whose worker leaves as soon as nobody misses it."""
+        return self._condemned[0] if self._condemned else None
+
     def note_ready(self, ready: int) -> None:
         """Keep the low-water mark; a pool that rests, or has rested, does not count until it is complete again."""
         if self._closing or not (self._complete or ready >= self._policy.workers):
@@ -91,7 +96,7 @@ class Staffing:
             case ev.RestRequested() if not self._closing:
                 return self.send_home(now, "requested")
             case ev.WakeRequested() if not self._closing:
-                return [*self._wake(), *self._revive_all(now)]
+                return [*self._wake(), *self.revive_all(now)]
             case ev.RenewRequested() if not self._closing:
                 return self._renew(now, order)
             case _:
@@ -114,9 +119,10 @@ class Staffing:
         for slot in self._slots:
             slot.next_edition = edition
         fields = {"pool": self._policy.name, "reason": edition.reason, "settings": edition.settings}
-        return [do.Announce("pool.changing", fields), *self._revive_all(now)]
+        return [do.Announce("pool.changing", fields), *self.revive_all(now)]
 
-    def _revive_all(self, now: float) -> list[do.Action]:
+    def revive_all(self, now: float) -> list[do.Action]:
+        """Failed seats get another try."""
         actions: list[do.Action] = []
         for slot in self._slots:
             if slot.state is State.FAILED:

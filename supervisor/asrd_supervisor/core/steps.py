@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
-from asrd_supervisor.core.load import Load
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.patience import busy_limit, stall_limit
 from asrd_supervisor.core.policy import PoolPolicy
@@ -29,13 +29,13 @@ class Steps:
         slots: Sequence[Slot],
         staffing: Staffing,
         monitor: Monitor,
-        load: Load,
+        devices: Devices,
     ) -> None:
         self._policy = policy
         self._slots = slots
         self._staffing = staffing
         self._monitor = monitor
-        self._load = load
+        self._devices = devices
         self._attempts = 0
         self.pace = Pace()
         self.tally = Tally()
@@ -66,7 +66,7 @@ class Steps:
             return [ev.StepEnded(step, ev.Withdrawn(slot.seat)), *slot.apply(Input.FINISH, now)]
         slot.sent = True
         slot.started_at = slot.moved_at = now
-        slot.load_before = self._load.total(now)
+        slot.load_before = self._devices[slot.device].load.total(now)
         deadlines = self._policy.deadlines
         return [
             do.SendStep(slot.seat, slot.attempt, slot.task.job, slot.task.index),
@@ -130,7 +130,7 @@ class Steps:
 
     def _finished(self, now: float, slot: Slot, event: ev.StepFinished) -> Out:
         step = self._close_step(now, slot)
-        companions = self._load.companions(now, slot.started_at, slot.load_before)
+        companions = self._devices[slot.device].load.companions(now, slot.started_at, slot.load_before)
         self.pace.learn(now - slot.started_at, event.work.audio_s, step.size, media=step.audio_s is None)
         self.tally.note_work(event.work)
         outcome = ev.Finished(

@@ -13,9 +13,9 @@ from asrd_protocol.exits import Exit
 from asrd_protocol.messages import PoolStatus, Status
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.core.lifecycle import State
-from asrd_supervisor.core.load import Load
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
@@ -38,8 +38,8 @@ class Supervisor:
 
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         self._policy = policy
-        loads = {p.device: Load() for p in policy.pools}
-        self.pools = {p.name: Pool(p, rng, loads[p.device]) for p in policy.pools}
+        self._devices = Devices(name for p in policy.pools for name in p.every_device)
+        self.pools = {p.name: Pool(p, rng, self._devices) for p in policy.pools}
         self.jobs = Jobs(self.pools, policy.default_pool, policy.queue, rng)
         self._drain_timer = 0
         self._emptied: set[str] = set()
@@ -86,6 +86,7 @@ class Supervisor:
                 pools = [self.pools[event.pool]] if event.pool else list(self.pools.values())
                 return [thing for pool in pools for thing in pool.handle(now, event)]
             case ev.HostSampled():
+                self._devices.sampled(event.free)
                 return [thing for pool in self.pools.values() for thing in pool.handle(now, event)]
             case _:
                 return self.jobs.handle(now, event)

@@ -118,7 +118,7 @@ class Transcriber(Engine):
 
     synonyms: ClassVar[dict[str, str]] = {}
     """Other names of options, and what they are called here."""
-    languages: list[str] = []
+    languages: ClassVar[list[str]] = []
     """What the option ``language`` may be; empty where that is not known."""
 
     @abstractmethod

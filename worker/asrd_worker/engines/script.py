@@ -145,5 +145,6 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     script: list[Do] = []
     seconds: float = 1.0
     """Length of the pretended audio."""
-    chunks: list[list[Do]] = []
-    """Pretend that the audio is long: once ``script`` was played it is cut, and each chunk plays one of these."""
+    chunks: list[str] = []
+    """Pretend that the audio is long: once ``script`` was played it is cut, and each chunk plays one of these, a script
+    in JSON."""

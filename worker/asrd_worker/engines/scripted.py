@@ -113,7 +113,8 @@ class Scripted(Transcriber):
         if self._misbehaves and self.settings.leak_mb_per_job:
             self._play(word.Leak(mb=self.settings.leak_mb_per_job))
         chunk = cast(_Silence, heard).chunk
-        script = [] if self._mute else options.script if chunk is None else options.chunks[chunk]
+        script = options.script if chunk is None else _orders.decode(options.chunks[chunk])
+        script = [] if self._mute else script
         at, count = 0.0, 0
         for spoken in self._spoken(script):
             yield Segment(id=count, seek=0, start=at, end=at + spoken.seconds, text=spoken.text)

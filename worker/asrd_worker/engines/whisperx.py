@@ -32,6 +32,7 @@ from asrd_worker.engines.whisperx_options import (
 from asrd_worker.engines.word_times import timed
 from asrd_worker.failures import no_memory, out_of_memory, ran_out
 from asrd_worker.models import resolve
+from asrd_worker.whole import Long, Whole
 from asrd_worker.pcm import SAMPLE_RATE, Decoded, Samples
 
 if TYPE_CHECKING:
@@ -151,6 +152,25 @@ class WhisperX(Transcriber):
         )
 
     # --- the parts of a job -------------------------------------------------------------------------------------------
+
+    # --- long audio ---------------------------------------------------------------------------------------------------
+
+    def overview(self, long: Long, options: WhisperXOptions) -> Whole:
+        """The language is that of the beginning: a chunk alone may be taken for another."""
+        check_options(options, self._windows.vocabulary)
+        language, probability = self._language(long.recording.samples(0.0, 30.0), options)
+        return Whole(
+            duration=long.duration,
+            warnings=long.recording.warnings,
+            language=language,
+            language_probability=round(probability, 6),
+        )
+
+    def narrowed(self, options: WhisperXOptions, whole: Whole, *, first: bool) -> WhisperXOptions:
+        """A prompt is for every window here, so it is for every chunk."""
+        return msgspec.structs.replace(options, language=options.language or whole.language or None)
+
+    # --- how it is decoded --------------------------------------------------------------------------------------------
 
     def _language(self, samples: Samples, options: WhisperXOptions) -> tuple[str, float]:
         if options.language is not None and self._windows.multilingual:

