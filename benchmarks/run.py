@@ -16,7 +16,7 @@ from figures import Result
 from report import page
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("dispatch", "asr", "recycling", "durability", "recovery", "faults", "detector")
+BENCHMARKS = ("dispatch", "asr", "batched", "long_audio", "recycling", "durability", "recovery", "faults", "detector")
 
 
 def measure(name: str, directory: Path, *, quick: bool) -> Result | None:

@@ -128,7 +128,7 @@ class Offers(msgspec.Struct, frozen=True):
     """What an engine can do for a job, so that what it cannot do is refused before it waits for its turn."""
 
     options: Annotated[list[Name], Meta(max_length=1_000)] = []
-    """Names of the options; empty where they are not known."""
+    """Names of the options, and of those within one as ``vad_parameters.threshold``; empty where they are not known."""
     languages: Annotated[list[Name], Meta(max_length=1_000)] = []
     """What ``language`` may be; empty where that is not known."""
 

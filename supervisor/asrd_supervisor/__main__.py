@@ -28,10 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the result is the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        config = configure(options)
+        resolved = _resolved(options)
         if options.command == "serve":
-            return _serve(config, Addresses(_directory(options.runtime_dir)), options)
-        return _show(config) if options.what == "show" else _check(config)
+            return _serve(resolved, Addresses(_directory(options.runtime_dir)), options)
+        return _show(resolved.config) if options.what == "show" else _check(resolved)
     except ConfigError as error:
         return _complain(str(error), Exit.CONFIG)
     except (Taken, InUse, NoRoom) as error:
@@ -49,6 +49,10 @@ def configure(options: argparse.Namespace) -> Config:
         ConfigError: something in the file is wrong.
         UsageError: an option is wrong.
     """
+    return _resolved(options).config
+
+
+def _resolved(options: argparse.Namespace) -> sizing.Resolved:
     config = load(_config_file(options.config))
     name = config.default_pool or next(iter(config.pools))
     given = {key: getattr(options, key) for key in ("engine", "model", "workers", "device", "compute_type")}
@@ -61,7 +65,8 @@ def configure(options: argparse.Namespace) -> Config:
     log = msgspec.structs.replace(config.log, **({"format": options.log_format} if options.log_format else {}))
     kept = {"durability": options.durability} if options.durability else {}
     journal = msgspec.structs.replace(config.journal, **kept)
-    return sizing.resolve(msgspec.structs.replace(config, pools={**config.pools, name: pool}, log=log, journal=journal))
+    pools = {**config.pools, name: pool}
+    return sizing.resolution(msgspec.structs.replace(config, pools=pools, log=log, journal=journal))
 
 
 def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]:
@@ -82,19 +87,20 @@ def _checked(changes: dict[str, Any], recycle: msgspec.Struct) -> dict[str, Any]
     return checked
 
 
-def _serve(config: Config, addresses: Addresses, options: argparse.Namespace) -> int:
+def _serve(resolved: sizing.Resolved, addresses: Addresses, options: argparse.Namespace) -> int:
     ground = Ground(addresses)
     janitor = Janitor(ground, addresses)
     state = Path(options.state_dir).absolute() if options.state_dir else state_dir()
     try:
-        return _run(config, addresses, state, accept_empty=options.accept_empty_journal)
+        return _run(resolved, addresses, state, accept_empty=options.accept_empty_journal)
     finally:
         ground.leave()
         janitor.dismiss()
 
 
-def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: bool) -> int:
+def _run(resolved: sizing.Resolved, addresses: Addresses, state: Path, *, accept_empty: bool) -> int:
     """Everything large is imported here, after the janitor has split off."""
+    config = resolved.config
     import structlog
     import uvloop
     import zmq
@@ -118,7 +124,9 @@ def _run(config: Config, addresses: Addresses, state: Path, *, accept_empty: boo
         return await Daemon(config, addresses, Notifier.from_environ(os.environ), storage, keys).run()
 
     writer = configure_log(config.log.format, config.log.level)
-    for warning in sizing.warnings(config):
+    for note in resolved.notes:
+        structlog.get_logger("asrd").info(note)
+    for warning in resolved.warnings + sizing.warnings(config):
         structlog.get_logger("asrd").warning(warning)
     if connections < FEW:
         structlog.get_logger("asrd").warning(
@@ -138,8 +146,9 @@ def _show(config: Config) -> int:
     return Exit.OK
 
 
-def _check(config: Config) -> int:
-    for warning in sizing.warnings(config):
+def _check(resolved: sizing.Resolved) -> int:
+    config = resolved.config
+    for warning in resolved.warnings + sizing.warnings(config):
         sys.stderr.write(f"asrd: warning: {warning}\n")
     sys.stdout.write(f"the configuration is good: {len(config.pools)} pool(s), default {config.default_pool!r}\n")
     return Exit.OK

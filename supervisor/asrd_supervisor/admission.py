@@ -1,6 +1,6 @@
 """Whether a question may be answered at all: what is too much, what cannot be used, and what there is no room for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import zmq
@@ -66,10 +66,8 @@ class Admission:
     def impossible(self, submit: msg.Submit) -> Fault | None:
         """An option that the pool's engine does not have. Its values are the engine's own affair."""
         offers, options = self._offers(submit.pool), submit.options
-        for name in options:
-            if offers.options and name not in offers.options:
-                said = f"unknown option {name!r}{did_you_mean(name, offers.options)}"
-                return Fault.of(Code.BAD_OPTION, said)
+        if unknown := next(_unknown(options, offers.options), None):
+            return Fault.of(Code.BAD_OPTION, f"unknown option {unknown}")
         language = options.get("language")
         if isinstance(language, str) and offers.languages and language not in offers.languages:
             hint = did_you_mean(language, offers.languages)
@@ -112,3 +110,13 @@ class Admission:
             return Fault.of(Code.BAD_MESSAGE, said)
         again = ev.JobSubmitted(record.job, end.pool, end.bytes, record.owner)
         return self.no_disk() or self._jobs.objection(again)
+
+
+def _unknown(options: Mapping[str, object], known: Sequence[str]) -> Iterator[str]:
+    """The options, and those within one, that an engine does not have, each with the nearest one that it has."""
+    for name, value in options.items() if known else ():
+        inner = [one.removeprefix(f"{name}.") for one in known if one.startswith(f"{name}.")]
+        if name not in known:
+            yield f"{name!r}{did_you_mean(name, [one for one in known if '.' not in one])}"
+        elif inner and isinstance(value, dict):
+            yield from (f"{key!r} in {name}{did_you_mean(key, inner)}" for key in value if key not in inner)

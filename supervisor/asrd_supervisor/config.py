@@ -40,6 +40,9 @@ ComputeType = Literal[
 ]
 
 
+GpuIndex = Annotated[int, Meta(ge=0, le=63)]
+
+
 class ConfigError(Exception):
     """One sentence on what is wrong in the configuration, with the path of the key."""
 
@@ -67,13 +70,17 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     model: str = "tiny.en"
     """A directory, or a name that the engine resolves: the bundled model first, then the hub's cache."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: the GPU if there is one."""
-    device_index: Annotated[int, Meta(ge=0, le=63)] = 0
-    """Which GPU."""
+    """``auto``: GPUs if the driver has any that work, else the CPU. The log says which and why."""
+    device_index: GpuIndex | Annotated[list[GpuIndex], Meta(min_length=1)] | Literal["auto"] = "auto"
+    """Which GPU; or several, as in ``[0, 2]``; ``auto`` for all that there are. Each worker is placed on one of them:
+    where there are the fewest workers, then where the most memory is free."""
+    fallback: Literal["", "cpu"] = ""
+    """``cpu``: when no worker can be started on a GPU any more, the pool goes on on the CPU, until an operator reloads
+    it. Empty: it fails instead, and the seats are tried again later."""
     compute_type: ComputeType = "default"
     """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU."""
     workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = "auto"
-    """How many. ``auto``: one for each core on a CPU as far as memory holds them, one on a GPU."""
+    """How many. ``auto``: one for each core on a CPU as far as memory holds them, one for each GPU."""
     threads: Annotated[int, Meta(ge=0, le=32)] = 0
     """Threads of each worker; 0 for cores divided by workers."""
     python: str = ""

@@ -16,7 +16,7 @@ from asrd_protocol.addresses import Addresses
 from asrd_protocol.codec import MAX_HEADER
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code, Fault
-from asrd_supervisor import sizing
+from asrd_supervisor import placing, sizing
 from asrd_supervisor.admission import Admission, Rules
 from asrd_supervisor.backend import Backend
 from asrd_supervisor.config import Config
@@ -24,6 +24,7 @@ from asrd_supervisor.control import Control
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
+from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
@@ -33,7 +34,8 @@ from asrd_supervisor.launcher import Launcher, LaunchSpec
 from asrd_supervisor.named_files import NamedFiles
 from asrd_supervisor.owner import Owner
 from asrd_supervisor.peers import Access
-from asrd_supervisor.probes.sampler import Sampler, Workers
+from asrd_supervisor.probes.gpus import Gpus
+from asrd_supervisor.probes.sampler import Host, Sampler, Workers
 from asrd_supervisor.pulse import Pulse
 from asrd_supervisor.records import Ended
 from asrd_supervisor.report.publish import Publisher
@@ -79,7 +81,7 @@ class Daemon:
         self._timers = Timers(loop, post)
         specs = {n: LaunchSpec(p.python, worker_environment(p)) for n, p in config.pools.items()}
         self._launcher = Launcher(loop, addresses.workers, specs, self._on_exit)
-        loads = {n: link.Load(p.engine, sizing.settings(p), float(config.audio.max_s)) for n, p in config.pools.items()}
+        loads = self._loads = {name: sizing.load(pool, config) for name, pool in config.pools.items()}
         self._backend = Backend(self._context, loop, addresses.workers, loads, post)
         access = Access(config.access.uids, config.access.gids, config.access.operators)
         self._control = Control(
@@ -100,7 +102,8 @@ class Daemon:
         self._listen(keys)
         self._ledger.intake.relieved = self._frontend.relieve
         self._pulse = Pulse(loop, core, self._ledger, self._control, notifier)
-        self._sampler = Sampler(loop, self._who_works, post)
+        shared = {device for pool in core.pools.values() if pool.policy.others for device in pool.policy.devices}
+        self._sampler = Sampler(loop, self._who_works, post, sample=Host(gpus=Gpus(always=shared)).sample)
 
     def _listen(self, keys: Keys | None) -> None:
         """On the sockets in the runtime directory, and for other hosts if that is wanted."""
@@ -146,7 +149,7 @@ class Daemon:
 
     def _who_works(self) -> Workers:
         """The processes that the host is asked about."""
-        seats = ((slot.seat, pool.policy.device) for pool in self._core.pools.values() for slot in pool.slots)
+        seats = ((slot.seat, slot.device) for pool in self._core.pools.values() for slot in pool.slots)
         return {seat: (pid, device) for seat, device in seats if (pid := self._launcher.pid(seat)) is not None}
 
     def _recover(self) -> None:
@@ -239,14 +242,19 @@ class Daemon:
                 self._launcher.spawn(seat)
             case do.Kill(seat, dump):
                 self._launcher.kill(seat, dump=dump)
-            case do.SendLoad(seat, load):
-                self._backend.load(seat, load)
+            case do.SendLoad(seat, load, device):
+                self._send_load(seat, load, device)
             case do.SendStep():
                 self._send_step(action)
             case do.SendCancel(seat, attempt):
                 self._backend.cancel(seat, attempt)
             case do.SendStop(seat):
                 self._backend.stop(seat)
+
+    def _send_load(self, seat: Seat, load: link.Load | None, device: str) -> None:
+        if device:
+            load = placing.placed(load or self._loads[seat.pool], self._config.pools[seat.pool], device)
+        self._backend.load(seat, load)
 
     def _send_step(self, step: do.SendStep) -> None:
         if record := self._ledger.find(step.job):

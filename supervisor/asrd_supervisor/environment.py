@@ -31,11 +31,13 @@ _ALWAYS = {
     "ORT_DISABLE_TELEMETRY": "1",  # or onnxruntime keeps a device id in the home directory
 }
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_CUDA = {
+CUDA = {
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as the driver counts, or its figures would be those of another GPU
     "CUDA_MODULE_LOADING": "LAZY",
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    "CUDA_CACHE_MAXSIZE": str(4 << 30),  # a GPU newer than a library has its kernels compiled, once
 }
+"""For workers on GPUs."""
 
 
 def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -51,7 +53,9 @@ def worker_environment(pool: PoolConfig, environ: Mapping[str, str] | None = Non
     if pool.offline:
         env |= _OFFLINE
     if pool.device == "cuda":
-        env |= _CUDA
+        env |= CUDA
+        if "CUDA_CACHE_PATH" not in env and (state := env.get("ASRD_STATE_DIR")):
+            env["CUDA_CACHE_PATH"] = f"{state}/cuda-cache"  # a service has no home directory to write to
         if pool.workers != 1:  # several caches on one GPU: a bounded one each
             env["CT2_CUDA_ALLOCATOR"] = "cub_caching"
     return env | pool.env

@@ -3,18 +3,18 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import psutil
 
 from asrd_protocol import link
+from asrd_supervisor import placing
 from asrd_supervisor.config import Config, PoolConfig, changed
 from asrd_supervisor.core.policy import Duration, PoolPolicy, RecyclePolicy, Size
 from asrd_supervisor.core.supervisor import Policy
-from asrd_supervisor.environment import worker_environment
-from asrd_supervisor.probes.devices import device_name
 from asrd_supervisor.probes.proc import memory_bytes
+from asrd_supervisor.probes.seen import seen
 
 _MODEL_MB = {"tiny": 75, "base": 145, "small": 485, "medium": 1530, "large": 3090, "turbo": 1620, "distil": 1510}
 """Weights of the named models on disk. Only the order of magnitude matters here."""
@@ -34,14 +34,47 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def resolve(config: Config, memory: int | None = None) -> Config:
+class Resolved(NamedTuple):
+    """A configuration with every "auto" of its pools replaced, and what there is to say of that."""
+
+    config: Config
+    notes: list[str]
+    """What was chosen, where it is not plain to see."""
+    warnings: list[str]
+    """What was asked for and cannot be had."""
+
+
+def resolve(config: Config, memory: int | None = None, ask: placing.Ask = seen) -> Config:
     """The configuration with every "auto" of its pools replaced by a figure.
+
+    Raises:
+        ConfigError: what cannot be on the device that a pool gets.
+    """
+    return resolution(config, memory, ask).config
+
+
+def resolution(config: Config, memory: int | None = None, ask: placing.Ask = seen) -> Resolved:
+    """The same, with words.
 
     Args:
         memory: bytes that may be used; what the host has free by default.
+        ask: how many GPUs a process with these variables sees.
+
+    Raises:
+        ConfigError: what cannot be on the device that a pool gets.
     """
     free = psutil.virtual_memory().available if memory is None else memory
-    pools = {name: _resolve_pool(pool, int(free * _MEMORY_SHARE)) for name, pool in config.pools.items()}
+    pools, notes, odd = {}, [], []
+    for name, pool in config.pools.items():
+        settled = placing.settle(pool, f"pools.{name}", ask)
+        notes += settled.notes
+        odd += settled.warnings + _replaced(settled.pool, f"pools.{name}")
+        placing.check_batches(settled.pool, f"pools.{name}")
+        pools[name] = _resolve_pool(settled.pool, int(free * _MEMORY_SHARE))
+    return Resolved(_completed(config, pools), notes, odd)
+
+
+def _completed(config: Config, pools: dict[str, PoolConfig]) -> Config:
     if config.models_dir:
         told = {"ASRD_MODELS_DIR": str(Path(config.models_dir).expanduser().absolute())}
         pools = {name: msgspec.structs.replace(pool, env=told | pool.env) for name, pool in pools.items()}
@@ -61,12 +94,20 @@ def policy(config: Config) -> Policy:
     )
 
 
+def _replaced(pool: PoolConfig, path: str) -> list[str]:
+    """What a CPU cannot compute with is replaced by the nearest that it can."""
+    got = placing.compute_type(pool.compute_type, pool.device)
+    if pool.compute_type == "default" or got == pool.compute_type:
+        return []
+    return [f"{path}.compute_type: a CPU does not compute in {pool.compute_type}; {got} takes its place"]
+
+
 def settings(pool: PoolConfig) -> dict[str, Any]:
     """What the engine of a resolved pool is told."""
     return {
         "model": pool.model,
         "device": pool.device,
-        "device_index": pool.device_index,
+        "device_index": placing.indices(pool)[0],
         "compute_type": pool.compute_type,
         "threads": pool.threads,
         "offline": pool.offline,
@@ -87,7 +128,8 @@ def reset(pool: PoolConfig, path: str, wanted: dict[str, Any]) -> PoolConfig:
     """
     made = changed(pool, path, wanted)
     assert isinstance(made.workers, int)
-    compute_type = _compute_type(made.compute_type, made.device)
+    placing.check_batches(made, path)
+    compute_type = placing.compute_type(made.compute_type, made.device)
     return msgspec.structs.replace(
         made, compute_type=compute_type, threads=made.threads or max(1, cores() // made.workers)
     )
@@ -133,25 +175,21 @@ def warnings(config: Config) -> list[str]:
 
 
 def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:
-    device = pool.device
-    if device == "auto":
-        device = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
     if diarizes(pool) and pool.model == PoolConfig().model:
         pool = msgspec.structs.replace(pool, model="diarize")
     fit = max(1, memory // worker_bytes(pool.model))
-    automatic = min(cores(), fit) if device == "cpu" and not diarizes(pool) else 1
+    automatic = 1 if diarizes(pool) else min(cores(), fit) if pool.device == "cpu" else len(placing.indices(pool))
     workers = automatic if isinstance(pool.workers, str) else pool.workers
     order: Literal["start-first", "stop-first"]
     if pool.recycle.order == "auto":
-        order = "start-first" if device == "cpu" and fit > workers else "stop-first"
+        order = "start-first" if pool.device == "cpu" and fit > workers else "stop-first"
     else:
         order = pool.recycle.order
     return msgspec.structs.replace(
         pool,
-        device=device,
         workers=workers,
         threads=pool.threads or max(1, cores() // workers),
-        compute_type=_compute_type(pool.compute_type, device),
+        compute_type=placing.compute_type(pool.compute_type, pool.device),
         recycle=_resolve_recycling(pool.recycle, order, workers),
     )
 
@@ -162,15 +200,6 @@ def _resolve_recycling(
     """Each worker may have its share of the memory."""
     max_rss = policy.max_rss or Size(memory_bytes() * _WORKERS_SHARE // workers)
     return msgspec.structs.replace(policy, order=order, max_rss=max_rss)
-
-
-def _compute_type(wanted: str, device: str) -> str:
-    """int8 is the fastest on a CPU and as accurate within noise; a CPU has no float16."""
-    if wanted == "default":
-        return "int8" if device == "cpu" else "float16"
-    if device == "cpu" and wanted in ("float16", "bfloat16", "int8_float16", "int8_bfloat16"):
-        return "int8" if wanted.startswith("int8") else "float32"
-    return wanted
 
 
 def worker_bytes(model: str) -> int:
@@ -188,12 +217,15 @@ def worker_bytes(model: str) -> int:
 
 def _pool_policy(name: str, pool: PoolConfig, config: Config) -> PoolPolicy:
     assert isinstance(pool.workers, int)
+    device, *others = placing.names(pool)
     return PoolPolicy(
         name=name,
         workers=pool.workers,
         start_first=pool.recycle.order == "start-first",
         idle_ttl=pool.idle_ttl,
-        device=device_name(pool.device, pool.device_index, worker_environment(pool)),
+        device=device,
+        others=tuple(others),
+        fallback=pool.fallback if pool.device == "cuda" else "",
         diarizes=diarizes(pool),
         recycle=pool.recycle,
         drift=pool.drift,

@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ class Siege:
         self.shot["daemon"] += 1
         workers = children(self._daemon.process.pid)
         self._daemon.kill()
-        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
         self._daemon.restart()
         self._daemon.ready(0)
 

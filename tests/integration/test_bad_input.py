@@ -271,8 +271,13 @@ def test_an_unknown_job_is_named(wire: Wire, question: str) -> None:
     assert (code, "'who-1'" in message) == ("unknown_job", True)
 
 
-@pytest.mark.parametrize("options", [{"scirpt": []}, {"script": [{"do": "spaek", "text": "x"}]}, {"script": 7}])
-def test_an_option_that_the_engine_does_not_know_fails_the_job_by_name(wire: Wire, options: dict[str, Any]) -> None:
+def test_an_option_that_the_engine_does_not_have_is_refused_by_name(wire: Wire) -> None:
+    code, message = _refusal(wire, _submit(options={"scirpt": []}), b"audio")
+    assert (code, message) == ("bad_option", "unknown option 'scirpt'; did you mean 'script'?")
+
+
+@pytest.mark.parametrize("options", [{"script": [{"do": "spaek", "text": "x"}]}, {"script": 7}])
+def test_a_value_that_the_engine_does_not_know_fails_the_job_by_name(wire: Wire, options: dict[str, Any]) -> None:
     answer, _ = wire.run(options=options)
     assert (answer["type"], answer["fault"]["code"], answer["attempts"]) == ("failed", "bad_option", 1)
     assert "script" in answer["fault"]["message"]

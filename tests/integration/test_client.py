@@ -84,9 +84,11 @@ def test_a_killed_worker_costs_no_segment_and_repeats_none(scripted: Callable[..
 def test_faults_of_the_daemon_have_types(scripted: Callable[..., Daemon]) -> None:
     daemon = scripted()
     with asrd.Client(daemon.directory) as client:
-        with pytest.raises(asrd.JobFailed, match="scrpt") as caught:
-            client.transcribe(b"audio", scrpt=[])
+        with pytest.raises(asrd.JobFailed, match="script") as caught:
+            client.transcribe(b"audio", script=7)
         assert caught.value.fault.blame == "caller"
+        with pytest.raises(asrd.Refused, match="scrpt"):
+            client.transcribe(b"audio", scrpt=[])
         with pytest.raises(asrd.Refused, match="nope"):
             client.transcribe(b"audio", pool="nope")
         with pytest.raises(asrd.Refused, match="job"):

@@ -412,6 +412,18 @@ def test_a_retry_does_what_had_failed_once_more(desk: Callable[[], Desk]) -> Non
     assert {one.index for one in only.revive().steps if one.ended} == {B}
 
 
+def test_a_retry_outlives_the_daemon(desk: Callable[[], Desk]) -> None:
+    only = desk()
+    only.submit(on_chunk_error="report")
+    only.cut()
+    for step, given in ((A, GONE), (B, b"{}")):
+        only.attempt(step)
+        only.keep(step, given)
+    only.end("quarantined")
+    only.revive()
+    assert {one.index for one in desk().recovered[0].steps if one.ended} == {B}
+
+
 def test_a_job_that_is_forgotten_leaves_nothing(desk: Callable[[], Desk], state: Path) -> None:
     first = desk()
     half_done(first)
@@ -442,6 +454,21 @@ def test_samples_that_nobody_knows_are_swept(desk: Callable[[], Desk], state: Pa
     desk()
     assert spooled(state) == ["audio", "tape"]
     assert not (state / "spool" / "b-01234567.tape").exists()
+
+
+@pytest.mark.parametrize("left", [None, 0, 3])
+def test_samples_that_are_not_what_was_stored_are_written_anew(
+    desk: Callable[[], Desk], state: Path, left: int | None
+) -> None:
+    """As after a crash of the host: the words in the rest must not be lost without a word."""
+    half_done(desk())
+    desk().close()
+    (tape,) = (state / "spool").glob("*.tape")
+    tape.unlink() if left is None else os.truncate(tape, left)
+
+    (event,) = desk().recovered
+    assert (event.chunks, [one.index for one in event.steps if one.ended]) == ((), [])
+    assert spooled(state) == ["audio"]
 
 
 def test_a_tape_has_no_name_until_it_is_adopted(desk: Callable[[], Desk], state: Path) -> None:

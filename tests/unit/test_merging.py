@@ -1,5 +1,6 @@
 """One transcript out of the parts of a job: what stands where, what is missing, and who speaks."""
 
+import itertools
 import random
 
 import msgspec
@@ -222,7 +223,7 @@ def test_however_it_is_cut_no_word_is_lost_or_doubled(seed: int) -> None:
     dice = random.Random(seed)
     edges = sorted({0.0, 100.0, *(round(dice.uniform(0, 100), 2) for _ in range(dice.randint(0, 8)))})
     count, parts, wanted = 0, [], []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         texts = [f" w{count + at}" for at in range(dice.randint(0, 5))]
         count += len(texts)
         length = (end - start) / max(1, len(texts))

@@ -1,4 +1,4 @@
-"""Jobs of several steps: long audio that is cut, speakers beside it, and the merge at the end. Events in, actions out."""
+"""Jobs of several steps: long audio that is cut, speakers beside it, a merge at the end. Events in, actions out."""
 
 import random
 from typing import Any
@@ -629,9 +629,18 @@ def test_a_recovered_job_goes_on_with_its_speakers() -> None:
     assert given(play.tell(back(done(SPEAKERS), diarize=True))) == [(WHOLE, "p/0.1")]
 
 
-def test_a_recovered_job_whose_listeners_are_gone_is_transcribed() -> None:
+@pytest.mark.parametrize("kept", [(), (ev.KeptStep(SPEAKERS, 1, 0),)])
+def test_a_recovered_job_whose_listeners_are_gone_is_transcribed_and_says_so(kept: tuple[ev.KeptStep, ...]) -> None:
     play = started(workers=1, durable=True)
-    assert given(play.tell(back(ev.KeptStep(SPEAKERS, 1, 0), diarize=True))) == [(WHOLE, "p/0.1")]
+    assert given(play.tell(back(*kept, diarize=True))) == [(WHOLE, "p/0.1")]
+    assert [(part.step, part.body.code) for part in play.parts] == [(SPEAKERS, Code.BAD_OPTION)]
+    assert given(play.finish("p/0.1")) == [(MERGE, "p/0.1")]
+
+
+def test_a_recovered_job_whose_speakers_are_known_needs_no_listeners() -> None:
+    play = started(workers=1, durable=True)
+    assert given(play.tell(back(done(WHOLE), done(SPEAKERS), diarize=True))) == [(MERGE, "p/0.1")]
+    assert play.parts == []
 
 
 def test_a_job_that_was_interrupted_again_and_again_without_any_progress_is_poison() -> None:
@@ -644,60 +653,62 @@ def test_a_job_that_was_interrupted_again_and_again_without_any_progress_is_pois
 
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_to_a_long_job_it_ends_once(seed: int) -> None:
-    """Faults, deaths, cancels and slow disks at random: one end, nothing left, and nothing merged that is not there."""
+    """Faults, deaths, cancels, a slow disk, at random: one end, nothing left, and nothing merged that is not there."""
     dice = random.Random(seed)
-    play = started(3, pool("d", workers=1, diarizes=True), retries=RetryPolicy(attempts=4, deaths=3), slow=True)
+    play = started(3, LISTENERS, retries=RetryPolicy(attempts=4, deaths=3), slow=True)
     play.submit("a", diarize=dice.random() < 0.5, report_missing=dice.random() < 0.5)
-    ended: list[do.Action] = []
-    cut = False
+    orders: list[do.Action] = []
     for _ in range(400):
         if not play.core.jobs.active:
             break
-        cut = _anything(play, dice, ended, cut)
-    assert len(ends(ended)) == 1, [play.at_work(), play.core.jobs.active]
+        orders += _stored(play, dice) or _seated(play) or _done(play, dice)
+    (end,) = ends(orders)
     assert play.core.jobs.count(*JobState) == 0
     assert sum(play.core.jobs.ended.values()) == 1
     assert all(not len(pool.backlog) for pool in play.core.pools.values())
-    if isinstance(ends(ended)[0], do.Deliver) and cut:
-        kept = {part.step for part in play.parts}
-        assert set(range(A, A + 5)) <= kept
+    if isinstance(end, do.Deliver) and play.plans:
+        assert {part.step for part in play.parts} >= set(range(A, A + CHUNKS))
 
 
-def _anything(play: Started, dice: random.Random, ended: list[do.Action], cut: bool) -> bool:
-    stored: list[ev.Event] = [ev.PlanPersisted("a") for _ in play.plans[:1] if not cut]
-    if stored:
-        ended += play.tell(*stored)
-        return True
-    for part in play.parts:
-        if (
-            play.core.jobs.active
-            and play.core.jobs.active["a"].steps[part.step].state == "storing"
-            and dice.random() < 0.5
-        ):
-            ended += play.tell(ev.PartPersisted("a", part.step))
-            return cut
-    for place, slot in [(name, slot) for name, one in play.core.pools.items() for slot in one.slots]:
-        if slot.state in ("backoff", "killing"):
+CHUNKS = 5
+
+
+def _stored(play: Started, dice: random.Random) -> list[do.Action]:
+    """The disk has taken something."""
+    waiting = [step.index for step in play.core.jobs.active["a"].steps.values() if step.state == "storing"]
+    if not waiting or dice.random() < 0.5:
+        return []
+    planned = WHOLE in waiting and bool(play.plans)
+    return play.tell(ev.PlanPersisted("a") if planned else ev.PartPersisted("a", waiting[0]))
+
+
+def _seated(play: Started) -> list[do.Action]:
+    """Who was killed is gone, and its successor comes at once."""
+    orders: list[do.Action] = []
+    for name, one in play.core.pools.items():
+        for slot in one.slots:
             if slot.state == "killing":
-                ended += play.exit(str(slot.seat), "SIGKILL")
+                orders += play.exit(str(slot.seat), "SIGKILL")
             if slot.state == "backoff":
-                play.ring(slot.index, pool=place)
+                orders += play.ring(slot.index, pool=name)
             if slot.state == "starting":
-                ended += play.boot(str(slot.seat))
-            return cut
-    busy = list(play.at_work().items())
-    if not busy:
-        return cut
+                orders += play.boot(str(slot.seat))
+    return orders
+
+
+def _done(play: Started, dice: random.Random) -> list[do.Action]:
+    """A worker has done something, or a client."""
+    if not (busy := sorted(play.at_work().items())):
+        return []
     name, step = dice.choice(busy)
     match dice.choices(["finish", "fault", "exit", "cancel"], [8, 2, 1, 0.2])[0]:
         case "finish" if step == WHOLE and dice.random() < 0.7:
-            ended += play.cut(name, 5)
+            return play.cut(name, CHUNKS)
         case "finish":
-            ended += play.finish(name)
+            return play.finish(name)
         case "fault":
-            ended += play.fault(name, Code.ENGINE_ERROR)
+            return play.fault(name, Code.ENGINE_ERROR)
         case "exit":
-            ended += play.exit(name, "SIGSEGV")
+            return play.exit(name, "SIGSEGV")
         case _:
-            ended += play.tell(ev.CancelRequested("a"))
-    return cut
+            return play.tell(ev.CancelRequested("a"))

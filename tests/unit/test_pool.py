@@ -31,7 +31,7 @@ def test_a_worker_is_spawned_loaded_and_warm() -> None:
     assert play.tell(ev.WorkerWarmed(seat("p/0.1"), 1.5, 0.5)) == []
     assert play.core.pools["p"].ready == 1
     assert play.topics("worker.ready") == [
-        {"seat": "p/0.1", "pid": 4711, "load_s": 1.5, "warm_up_s": 0.5, "start_s": 0.0}
+        {"seat": "p/0.1", "pid": 4711, "load_s": 1.5, "warm_up_s": 0.5, "start_s": 0.0, "device": "cpu"}
     ]
 
 

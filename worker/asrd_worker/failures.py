@@ -14,6 +14,7 @@ from asrd_worker.engines.base import EngineFault
 
 _NO_MEMORY = ("out of memory", "mkl_malloc", "cublas_status_alloc_failed", "can't allocate memory")
 _POISONED = ("cuda", "cublas", "cudnn")
+_GPU = ("nvidia", "driver version", "device ordinal")
 
 
 class Failure(NamedTuple):
@@ -26,6 +27,11 @@ class Failure(NamedTuple):
 def out_of_memory(said: str) -> bool:
     """Whether the text of a native error means that memory ran out, of the host or of the device."""
     return any(mark in said.lower() for mark in _NO_MEMORY)
+
+
+def of_gpu(said: str) -> bool:
+    """Whether the text of a native error is about a GPU, or about what is needed to compute on one."""
+    return any(mark in said.lower() for mark in (*_POISONED, *_GPU))
 
 
 def ran_out(error: Exception) -> bool:

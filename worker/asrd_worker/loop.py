@@ -5,8 +5,9 @@ computation hangs.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import msgspec
 import zmq
 
 from asrd_protocol import VERSION, link
@@ -15,8 +16,16 @@ from asrd_protocol.faults import Code, Fault
 from asrd_worker.blob import Door, Files
 from asrd_worker.diarizing import Diarizing
 from asrd_worker.engines import find
-from asrd_worker.engines.base import Diarizer, Engine, EngineFault, LoadError, Transcriber, settings_of
-from asrd_worker.failures import failure_of
+from asrd_worker.engines.base import (
+    DeviceError,
+    Diarizer,
+    Engine,
+    EngineFault,
+    LoadError,
+    Transcriber,
+    settings_of,
+)
+from asrd_worker.failures import failure_of, ran_out
 from asrd_worker.line import Line
 from asrd_worker.memory import Tidy, rss_bytes
 from asrd_worker.merging import merge
@@ -44,8 +53,13 @@ class Worker:
         try:
             engine = self._engine()
         except LoadError as error:
-            self._line.say(link.LoadFailed(Fault.of(Code.MODEL_UNAVAILABLE, str(error))))
+            self._line.say(link.LoadFailed(_load_fault(error)))
             return Exit.CONFIG
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):
+                said = f"there is no memory for the model: {error}"
+                self._line.say(link.LoadFailed(Fault.of(Code.OUT_OF_MEMORY, said)))
+            raise
         while True:
             message = self._line.hear()
             match message:
@@ -117,12 +131,27 @@ class Worker:
             self._line.say(link.CanaryDone(asked.attempt, run, rss_bytes()))
 
 
+def _load_fault(error: LoadError) -> Fault:
+    """With the device, if that is why: the supervisor may have another one."""
+    if isinstance(error, DeviceError):
+        return Fault.of(Code.MODEL_UNAVAILABLE, str(error), device=error.device)
+    return Fault.of(Code.MODEL_UNAVAILABLE, str(error))
+
+
 def _offers(engine: Engine) -> link.Offers:
     """The options that a job may have here: the engine's own, those under other names, and those about text."""
     if not isinstance(engine, Transcriber):
         return link.Offers()
-    own = engine.Options.__struct_fields__
-    return link.Offers(sorted({*own, *engine.synonyms, *TextOptions.__struct_fields__}), engine.languages)
+    names = {*_names(engine.Options), *engine.synonyms, *TextOptions.__struct_fields__}
+    return link.Offers(sorted(names), engine.languages)
+
+
+def _names(options: type[msgspec.Struct]) -> Iterator[str]:
+    """Of all options, and, as ``vad_parameters.threshold``, of those within one."""
+    for field in msgspec.structs.fields(options):
+        yield field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from (f"{field.name}.{inner}" for inner in _names(field.type))
 
 
 def _canary(engine: Engine, runs: int) -> link.CanaryRun:

@@ -1,6 +1,6 @@
 """The GPUs that workers compute on. The driver is asked on a thread of its own, for it may never answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from asrd_supervisor.probes.doubts import Doubts
 from asrd_supervisor.probes.errand import Errand, Late
@@ -14,10 +14,18 @@ PATIENCE = 3
 
 
 class Gpus:
-    """Asks NVML, but only when a worker is on a GPU: else pynvml is not even imported. To be used from one thread."""
+    """Asks NVML, but only when there is a GPU to ask about: else pynvml is not even imported. To be used from one
+    thread."""
 
-    def __init__(self, timeout: float = TIMEOUT_S, read: Callable[[Mapping[int, str]], Reading] | None = None) -> None:
+    def __init__(
+        self,
+        timeout: float = TIMEOUT_S,
+        read: Callable[[Mapping[int, str]], Reading] | None = None,
+        always: Collection[str] = (),
+    ) -> None:
+        """``always``: devices that are asked about even when no worker is there."""
         self._timeout = timeout
+        self._always = always
         self._read = read
         self._errand: Errand[Mapping[int, str], Reading] | None = None
         self._doubts = Doubts()
@@ -25,10 +33,10 @@ class Gpus:
     def read(self, workers: Mapping[int, str]) -> Reading:
         """What is known of these processes and their devices; nothing if the driver takes too long, or is broken."""
         on_gpus = {pid: device for pid, device in workers.items() if device.startswith("cuda")}
-        if not on_gpus:
+        if not on_gpus and not self._always:
             return Reading()
         if self._errand is None:
-            self._errand = Errand(self._read or Nvml().read, "nvml")
+            self._errand = Errand(self._read or Nvml(always=self._always).read, "nvml")
         try:
             reading = self._errand.send(on_gpus, self._timeout)
         except Late:

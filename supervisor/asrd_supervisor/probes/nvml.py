@@ -6,7 +6,7 @@ workers, or nobody at all. A figure that cannot be had is unknown, never 0.
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -55,8 +55,14 @@ class Nvml:
     """The library, opened when it is first asked. Any call may hang in the driver. To be used from one thread."""
 
     def __init__(
-        self, retry_s: float = RETRY_S, patience: int = PATIENCE, binding: Callable[[], Binding] = load
+        self,
+        retry_s: float = RETRY_S,
+        patience: int = PATIENCE,
+        binding: Callable[[], Binding] = load,
+        always: Collection[str] = (),
     ) -> None:
+        """``always``: devices that are asked about even when no process is there."""
+        self._always = frozenset(always)
         self._retry_s = retry_s
         self._patience = patience
         self._load = binding
@@ -75,11 +81,11 @@ class Nvml:
         vram: dict[int, int] = {}
         free: dict[str, int] = {}
         throttled = set()
-        for device in sorted(set(workers.values())):
+        for device in sorted(self._always.union(workers.values())):
             ours = {pid for pid, where in workers.items() if where == device}
             try:
                 gpu = _Gpu(library, self._doubts, device, self._handle(library, device), self._patience)
-                vram |= gpu.vram(ours)
+                vram |= gpu.vram(ours) if ours else {}
                 free |= gpu.free()
                 throttled |= gpu.throttled()
             except (library.NVMLError, LookupError) as error:

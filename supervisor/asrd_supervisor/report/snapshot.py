@@ -183,7 +183,7 @@ def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
         name=pool.name,
         engine=configured.engine,
         model=engine["model"],
-        device=configured.device,
+        device=pool.policy.fallback if pool.placement.fallen else configured.device,
         compute_type=engine["compute_type"],
         workers=pool.policy.workers,
         queued=len(pool.backlog),

@@ -21,6 +21,14 @@ class LoadError(Exception):
     """The engine cannot be loaded, and another try with the same configuration cannot help."""
 
 
+class DeviceError(LoadError):
+    """It cannot be loaded on this device, whatever it is that is wrong with it. On another one it may be."""
+
+    def __init__(self, message: str, device: str) -> None:
+        super().__init__(message)
+        self.device = device
+
+
 class EngineFault(Exception):
     """A step has no result; ``leave`` when the process is not to be trusted with another one."""
 

@@ -11,9 +11,9 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Speakers
 from asrd_protocol.model import Diarization, Work
 from asrd_worker import clip
-from asrd_worker.engines.base import Diarizer, EngineFault, Listening, LoadError, Voices
+from asrd_worker.engines.base import DeviceError, Diarizer, EngineFault, Listening, LoadError, Voices
 from asrd_worker.engines.quiet import hushed, prepare
-from asrd_worker.failures import ran_out
+from asrd_worker.failures import of_gpu, ran_out
 from asrd_worker.recording import SAMPLE_RATE, Decoded, Samples
 from asrd_worker.speakers import cloud
 from asrd_worker.speakers.aside import Report, aside
@@ -158,5 +158,7 @@ def _load_error(error: Exception, settings: PyannoteSettings) -> Exception:
     said = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
     if ran_out(error):
         return error
-    hint = "; use device = 'cpu'" if "cuda" in said.lower() or "nvidia" in said.lower() else ""
-    return LoadError(f"cannot load {settings.model} on {settings.device}: {said}{hint}")
+    what = f"cannot load {settings.model} on {settings.device}: {said}"
+    if settings.device != "cpu" and of_gpu(said):
+        return DeviceError(f"{what}; use device = 'cpu'", f"cuda:{settings.device_index}")
+    return LoadError(what)

@@ -14,14 +14,14 @@ from asrd_protocol.model import Segment, Word
 from asrd_worker import clip
 from asrd_worker.audio import Decoded
 from asrd_worker.counters import CountedModel, Counters
-from asrd_worker.engines import room
-from asrd_worker.engines.base import LoadError, Outline, Transcriber, Transcription
+from asrd_worker.engines import cublas, room
+from asrd_worker.engines.base import DeviceError, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.batching import Batches
 from asrd_worker.engines.ladder import Ladder
 from asrd_worker.engines.whisper_checks import bad_option, check
 from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, WhisperOptions, kind_of
 from asrd_worker.engines.whisper_windows import as_batched, clips_of, cuts, obstacle
-from asrd_worker.failures import no_memory, out_of_memory, ran_out
+from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
 from asrd_worker.models import resolve
 from asrd_worker.whole import Long, Whole
 
@@ -79,6 +79,8 @@ class FasterWhisper(Transcriber):
         directory = resolve(
             settings.model, offline=settings.offline, revision=settings.revision, root=settings.download_root
         )
+        if settings.device != "cpu":
+            cublas.preload()
         try:
             self._model = WhisperModel(
                 str(directory),
@@ -273,7 +275,10 @@ def _load_error(error: Exception, settings: WhisperSettings) -> Exception:
         return error
     hint = ""
     if "libcublas" in said:
-        hint = "; pip install 'nvidia-cublas-cu12>=12.4,<13'"
+        hint = f"; {cublas.hint()}"
     elif "driver version" in said or "no CUDA" in said:
         hint = f"; CTranslate2 sees {ctranslate2.get_cuda_device_count()} GPU(s), use device = 'cpu'"
-    return LoadError(f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}")
+    what = f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}"
+    if settings.device == "cuda" and of_gpu(said):
+        return DeviceError(what, f"cuda:{settings.device_index}")
+    return LoadError(what)

@@ -15,8 +15,9 @@ import msgspec
 from asrd_protocol.model import Segment
 from asrd_worker import clip
 from asrd_worker.counters import Counters
+from asrd_worker.engines import cublas
 from asrd_worker.engines.aligners import Aligners
-from asrd_worker.engines.base import EngineFault, LoadError, Outline, Transcriber, Transcription
+from asrd_worker.engines.base import DeviceError, EngineFault, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.ladder import Ladder
 from asrd_worker.engines.quiet import hushed, prepare
 from asrd_worker.engines.whisper_options import SYNONYMS
@@ -30,10 +31,10 @@ from asrd_worker.engines.whisperx_options import (
     unused,
 )
 from asrd_worker.engines.word_times import timed
-from asrd_worker.failures import no_memory, out_of_memory, ran_out
+from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
 from asrd_worker.models import resolve
-from asrd_worker.whole import Long, Whole
 from asrd_worker.pcm import SAMPLE_RATE, Decoded, Samples
+from asrd_worker.whole import Long, Whole
 
 if TYPE_CHECKING:
     from asrd_worker.engines.alignment import Aligner
@@ -79,6 +80,8 @@ class WhisperX(Transcriber):
         if settings.device == "auto":
             gpus = ctranslate2.get_cuda_device_count()
             self.settings = settings = msgspec.structs.replace(settings, device="cuda" if gpus else "cpu")
+        if settings.device == "cuda":
+            cublas.preload()
         prepare(offline=settings.offline)
         directory = resolve(
             settings.model, offline=settings.offline, revision=settings.revision, root=settings.download_root
@@ -262,9 +265,12 @@ def _load_error(error: Exception, settings: WhisperXSettings) -> Exception:
         return error
     hint = ""
     if "libcublas" in said:
-        hint = "; pip install 'nvidia-cublas-cu12>=12.4,<13'"
+        hint = f"; {cublas.hint()}"
     elif "driver version" in said or "no CUDA" in said or "NVIDIA" in said:
         hint = "; there is no GPU that it can use, set device = 'cpu'"
     elif "float16" in said and settings.device == "cpu":
         hint = "; a CPU takes compute_type = 'int8' or 'float32'"
-    return LoadError(f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}")
+    what = f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}"
+    if settings.device == "cuda" and of_gpu(said):
+        return DeviceError(what, f"cuda:{settings.device_index}")
+    return LoadError(what)
