@@ -329,7 +329,9 @@ def main(run: Run, beam: int) -> None:
         "chunk_s": CHUNK_S,
         "rounds": f"{run.rounds} of the short file, 1 of the long one",
     }
-    figures = [{way: heard.figures() for way, heard in ways.items()} for ways in (*rounds, *(w for _, w in files))]
+    figures = [
+        {way: heard.figures() for way, heard in ways.items()} for ways in (first, *rounds, *(w for _, w in files[1:]))
+    ]
     run.finish("Long audio", settings, [*tables, resumed_table(back)], aims(rounds, files, back), [*figures, back])
 
 
