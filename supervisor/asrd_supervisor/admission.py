@@ -64,7 +64,8 @@ class Admission:
         return None
 
     def impossible(self, submit: msg.Submit) -> Fault | None:
-        """An option that the pool's engine does not have. Its values are the engine's own affair."""
+        """An option that the pool's engine does not have, or numbers of speakers that rule each other out. Other values
+        are the engine's own affair."""
         offers, options = self._offers(submit.pool), submit.options
         if unknown := next(_unknown(options, offers.options), None):
             return Fault.of(Code.BAD_OPTION, f"unknown option {unknown}")
@@ -73,7 +74,7 @@ class Admission:
             hint = did_you_mean(language, offers.languages)
             said = f"option language: {language!r} is no language code of the model{hint}"
             return Fault.of(Code.BAD_OPTION, said)
-        return None
+        return _contradiction(submit.diarize) if submit.diarize else None
 
     def no_disk(self) -> Fault | None:
         """Nothing can be stored."""
@@ -110,6 +111,17 @@ class Admission:
             return Fault.of(Code.BAD_MESSAGE, said)
         again = ev.JobSubmitted(record.job, end.pool, end.bytes, record.owner)
         return self.no_disk() or self._jobs.objection(again)
+
+
+def _contradiction(wanted: msg.Speakers) -> Fault | None:
+    least, most, count = wanted.min_speakers or 1, wanted.max_speakers or 64, wanted.num_speakers
+    if least > most:
+        said = f"option diarize: min_speakers is {least} and max_speakers is {most}; swap them, or leave one out"
+        return Fault.of(Code.BAD_OPTION, said)
+    if count is not None and not least <= count <= most:
+        said = f"option diarize: num_speakers is {count}, which min_speakers and max_speakers rule out; leave those out"
+        return Fault.of(Code.BAD_OPTION, said)
+    return None
 
 
 def _unknown(options: Mapping[str, object], known: Sequence[str]) -> Iterator[str]:

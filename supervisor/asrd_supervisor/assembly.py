@@ -97,7 +97,7 @@ class Assembly:
             done()
             self._post(ev.PartPersisted(record.job, step))
 
-        self._writer.write(entries.Keep(record.job, step, _encode(part)), kept)
+        self._writer.write(entries.Keep(record.job, step, _encode(part), isinstance(given, Fault)), kept)
 
     def gather(self, record: Record, done: Callable[[bytes | Fault], None]) -> None:
         """All parts of a job as one sheaf, in msgpack."""
@@ -116,22 +116,23 @@ class Assembly:
 
     # --- after a restart ----------------------------------------------------------------------------------------------
 
-    @staticmethod
     def restore(
-        record: Record, standing: entries.Standing, *, anew: bool = False
+        self, record: Record, standing: entries.Standing
     ) -> tuple[tuple[ev.Stretch, ...], tuple[ev.KeptStep, ...]]:
         """Take in what the journal knows of the steps of a job: how its audio was cut, and the steps as they are.
 
-        ``anew``: it is to be tried again, so steps that have failed have not ended.
+        Where the samples are not what was stored, as after a crash of the host, the audio is cut anew.
         """
-        if standing.plan:
-            record.plan = _plan(standing.plan)
+        record.plan = plan = _plan(standing.plan) if standing.plan else None
+        if plan and not self._intake.holds(plan.tape):
+            self._intake.drop(plan.tape)
+            record.plan = plan = None
+        if plan:
             record.reel = Reel()
-            record.reel.divide(record.plan.steps)
-        known = {WHOLE, SPEAKERS, MERGE} | set(record.plan.steps if record.plan else ())
-        steps = _tried_anew(standing.steps) if anew else standing.steps
-        kept = tuple(_kept(record, one) for one in steps if one.step in known)
-        return tuple(record.plan.chunks) if record.plan else (), kept
+            record.reel.divide(plan.steps)
+        known = {WHOLE, SPEAKERS, MERGE} | set(plan.steps if plan else ())
+        kept = tuple(_kept(record, one) for one in standing.steps if one.step in known)
+        return tuple(plan.chunks) if plan else (), kept
 
 
 def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
@@ -142,12 +143,6 @@ def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
         record.reel.restore(stored.step, list(part.segments))
     failed = isinstance(part.content, Fault)
     return ev.KeptStep(stored.step, stored.attempts, stored.deaths, True, failed, part.timings, part.work)
-
-
-def _tried_anew(steps: tuple[entries.StoredStep, ...]) -> tuple[entries.StoredStep, ...]:
-    """What has failed is to be tried again, and so begins at the beginning."""
-    failed = {one.step for one in steps if one.part and isinstance(_part(one.part).content, Fault)}
-    return tuple(msgspec.structs.replace(one, part=b"") if one.step in failed else one for one in steps)
 
 
 def _sheaf(plan: Plan | None, parts: list[Part], speakers: Part | None) -> sheaf.Sheaf:

@@ -101,6 +101,10 @@ class Intake:
 
         self._files.submit(work)
 
+    def holds(self, source: Spooled) -> bool:
+        """Whether the audio is there, whole."""
+        return self._spool.size_of(source) == source.size
+
     def drop(self, source: Spooled) -> None:
         """Remove audio that nobody needs any more."""
         if self._closing or (self._at_once is not None and source.size <= self._at_once):

@@ -268,7 +268,7 @@ class Ledger:
             record.request = result.entry.request
             self.asked += len(record.request)
             done()
-            chunks, steps = self._assembly.restore(record, result, anew=True)
+            chunks, steps = self._assembly.restore(record, result)
             submitted = submitted_again(record, record.submit.deadline)
             self._post(ev.JobRecovered(submitted, chunks=chunks, steps=steps))
             record.go_on()

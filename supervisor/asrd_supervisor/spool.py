@@ -94,6 +94,13 @@ class Spool:
         """
         return os.open(source.name, os.O_RDONLY | _OPEN, dir_fd=self._fd)
 
+    def size_of(self, source: Spooled) -> int | None:
+        """Bytes of a file as it is; None when it is gone."""
+        try:
+            return os.stat(source.name, dir_fd=self._fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
+
     def drop(self, source: Spooled) -> None:
         """Remove a file."""
         self._unlink(source.name)

@@ -100,7 +100,7 @@ def test_engines_of_ours_are_found_without_any_metadata(monkeypatch: pytest.Monk
     monkeypatch.setattr(engines.metadata, "entry_points", lambda group: ())
 
     assert engines.find("scripted").__name__ == "Scripted"
-    assert engines.names() == ["diarize", "diarize-lite", "faster-whisper", "scripted", "whisperx"]
+    assert engines.names() == ["diarize", "diarize-lite", "diarize-scripted", "faster-whisper", "scripted", "whisperx"]
 
 
 def test_nobody_can_take_the_name_of_an_engine_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ class Course:
                 step.attempts -= 1
                 return [wait(job, step), *self._queue(job, step)]
             case ev.Lost() as lost:
-                verdict = after_loss(step, lost, job.retries)
+                verdict = after_loss(step, lost, job.retries, spared=job.spared(step))
                 return self._again(job, step, verdict, str(lost.seat), lost.how, lost.how)
             case ev.Faulted() as faulted:
                 verdict = after_fault(step, faulted, job.retries)

@@ -184,7 +184,7 @@ class Job(msgspec.Struct):
         share, and a short job of the same client waits for one chunk at most.
         """
         due = [step for index in (WHOLE, SPEAKERS) if (step := self.steps.get(index)) and step.state is StepState.HELD]
-        chunks = list(self.chunks)
+        chunks = list(self.chunks) if self._heard.state is StepState.ENDED else []  # else the cut is not stored
         if not any(step.state is StepState.QUEUED for step in chunks):
             due += [step for step in chunks if step.state is StepState.HELD][:1]
         merge = self.steps.get(MERGE)
@@ -218,19 +218,16 @@ def _sum(one: Any, other: Any) -> Any:
     return type(one)(**{name: (b or a) if isinstance(b, str) else a + b for name, a, b in pairs})
 
 
-def after_loss(step: Step, lost: Lost, policy: RetryPolicy) -> Fault | None:
-    """None when the step shall be tried again after its worker died, else why not."""
+def after_loss(step: Step, lost: Lost, policy: RetryPolicy, *, spared: bool) -> Fault | None:
+    """None when the step shall be tried again after its worker died, else why not. ``spared``: the job goes on then."""
     step.deaths += 1
     last: dict[str, Any] = {"seat": str(lost.seat), "death": lost.how, "log_tail": list(lost.log_tail)}
     last |= {"done_s": step.done, "duration_s": step.duration}
     evidence = {**last, "deaths": step.deaths, "attempts": step.attempts, "earlier": list(step.evidence)}
     step.evidence.append(last)
     if step.deaths >= policy.deaths:
-        return Fault.of(
-            Code.POISON,
-            f"{step.deaths} workers died of this job ({lost.how} the last time); it is in quarantine",
-            **evidence,
-        )
+        said = f"{step.deaths} workers died of this job ({lost.how} the last time)"
+        return Fault.of(Code.POISON, said if spared else f"{said}; it is in quarantine", **evidence)
     if step.attempts < policy.attempts:
         return None
     if lost.hung:

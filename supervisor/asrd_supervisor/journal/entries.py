@@ -106,6 +106,8 @@ class Keep(msgspec.Struct, frozen=True):
     job: str
     step: int
     part: bytes
+    failed: bool = False
+    """It has given nothing, and is tried again when the job is."""
 
 
 class Gather(msgspec.Struct, frozen=True):

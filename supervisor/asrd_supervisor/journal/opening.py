@@ -55,7 +55,9 @@ MIGRATIONS = (
         step INTEGER NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
         deaths INTEGER NOT NULL DEFAULT 0,
+        running INTEGER NOT NULL DEFAULT 0,
         part BLOB NOT NULL DEFAULT x'',
+        failed INTEGER NOT NULL DEFAULT 0,
         checksum INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (job, step)
     );

@@ -102,14 +102,14 @@ class Store:
             case Attempt(job, attempts, deaths, 0):
                 self._put(job, "running", attempts, deaths)
             case Attempt(job, attempts, deaths, step):
-                self._put_step(job, step, attempts, deaths)
+                self._put_step(job, step, attempts, deaths, running=True)
                 run("UPDATE jobs SET state = 'running' WHERE job = ? AND ended_at = 0", (job,))
             case End():
                 self._end(operation)
             case Wait(job, attempts, deaths, 0):
                 self._put(job, "queued", attempts, deaths)
             case Wait(job, attempts, deaths, step):
-                self._put_step(job, step, attempts, deaths)
+                self._put_step(job, step, attempts, deaths, running=False)
             case Divide(job, plan):
                 run("DELETE FROM steps WHERE job = ? AND step > 1", (job,))  # of an older cut
                 run(
@@ -117,8 +117,8 @@ class Store:
                     "SELECT job, ?, ? FROM jobs WHERE job = ? AND ended_at = 0",
                     (plan, zlib.crc32(plan), job),
                 )
-            case Keep(job, step, part):
-                self._keep(job, step, part)
+            case Keep():
+                self._keep(operation)
             case Renew(job, accepted_at):
                 self._renew(job, accepted_at)
             case Forget(job):
@@ -131,25 +131,26 @@ class Store:
             (state, attempts, deaths, job),
         )
 
-    def _put_step(self, job: str, step: int, attempts: int, deaths: int) -> None:
+    def _put_step(self, job: str, step: int, attempts: int, deaths: int, *, running: bool) -> None:
         self._db.execute(
-            "INSERT INTO steps (job, step, attempts, deaths) SELECT job, ?, ?, ? FROM jobs "
-            "WHERE job = ? AND ended_at = 0 "
-            "ON CONFLICT (job, step) DO UPDATE SET attempts = excluded.attempts, deaths = excluded.deaths",
-            (step, attempts, deaths, job),
+            "INSERT INTO steps (job, step, attempts, deaths, running) SELECT job, ?, ?, ?, ? FROM jobs "
+            "WHERE job = ? AND ended_at = 0 ON CONFLICT (job, step) DO UPDATE "
+            "SET attempts = excluded.attempts, deaths = excluded.deaths, running = excluded.running",
+            (step, attempts, deaths, running, job),
         )
 
-    def _keep(self, job: str, step: int, part: bytes) -> None:
-        changed = self._db.execute("UPDATE jobs SET interrupted = 0 WHERE job = ? AND ended_at = 0", (job,))
+    def _keep(self, keep: Keep) -> None:
+        changed = self._db.execute("UPDATE jobs SET interrupted = 0 WHERE job = ? AND ended_at = 0", (keep.job,))
         if changed.rowcount:
             self._db.execute(
-                "INSERT INTO steps (job, step, part, checksum) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (job, step) DO UPDATE SET part = excluded.part, checksum = excluded.checksum",
-                (job, step, part, zlib.crc32(part)),
+                "INSERT INTO steps (job, step, part, failed, checksum) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (job, step) DO UPDATE "
+                "SET part = excluded.part, failed = excluded.failed, checksum = excluded.checksum, running = 0",
+                (keep.job, keep.step, keep.part, keep.failed, zlib.crc32(keep.part)),
             )
 
     def _renew(self, job: str, accepted_at: float) -> None:
-        """What its steps have given stays."""
+        """What its steps have given stays, and those that have failed begin at the beginning."""
         run = self._db.execute
         run(
             "UPDATE jobs SET state = 'queued', attempts = 0, deaths = 0, interrupted = 0, ended_at = 0, "
@@ -157,6 +158,7 @@ class Store:
             (accepted_at, job),
         )
         run("UPDATE steps SET attempts = 0, deaths = 0 WHERE job = ?", (job,))
+        run("UPDATE steps SET part = x'', checksum = 0, failed = 0 WHERE job = ? AND failed", (job,))
         run("DELETE FROM answers WHERE job = ?", (job,))
 
     def _end(self, end: End) -> None:
@@ -191,11 +193,14 @@ class Store:
     def recover(self) -> list[Standing]:
         """All jobs in the order in which they came. What was running when the last daemon ended waits again.
 
+        A job counts how often that was so, until one of its steps ends; a step does not: the try is taken back.
+
         Raises:
             JournalError: there is no room to note that.
         """
         try:
             self._db.execute("UPDATE jobs SET state = 'queued', interrupted = interrupted + 1 WHERE state = 'running'")
+            self._db.execute("UPDATE steps SET attempts = max(attempts - 1, 0), running = 0 WHERE running")
             return list(standings(self._db, self._path, "ORDER BY seq"))
         except sqlite3.DatabaseError as error:
             raise refusal(self._path, error) from None
