@@ -74,9 +74,10 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     device_index: GpuIndex | Annotated[list[GpuIndex], Meta(min_length=1)] | Literal["auto"] = "auto"
     """Which GPU; or several, as in ``[0, 2]``; ``auto`` for all that there are. Each worker is placed on one of them:
     where there are the fewest workers, then where the most memory is free."""
-    fallback: Literal["", "cpu"] = ""
-    """``cpu``: when no worker can be started on a GPU any more, the pool goes on on the CPU, until an operator reloads
-    it. Empty: it fails instead, and the seats are tried again later."""
+    fallback: Literal["", "int8", "cpu"] | list[Literal["int8", "cpu"]] = ""
+    """What a pool does instead of failing when no worker can be started on a GPU any more, or two jobs after each other
+    have found no memory there, with one window at a time: ``int8`` computes in that, ``cpu`` goes on on the CPU, and
+    ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
     compute_type: ComputeType = "default"
     """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU."""
     workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = "auto"

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 import zmq
 
-from asrd_protocol import link
 from asrd_protocol import messages as msg
 from asrd_protocol.addresses import Addresses
 from asrd_protocol.codec import MAX_HEADER
@@ -24,7 +23,6 @@ from asrd_supervisor.control import Control
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
-from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
@@ -242,8 +240,8 @@ class Daemon:
                 self._launcher.spawn(seat)
             case do.Kill(seat, dump):
                 self._launcher.kill(seat, dump=dump)
-            case do.SendLoad(seat, load, device):
-                self._send_load(seat, load, device)
+            case do.SendLoad():
+                self._send_load(action)
             case do.SendStep():
                 self._send_step(action)
             case do.SendCancel(seat, attempt):
@@ -251,10 +249,12 @@ class Daemon:
             case do.SendStop(seat):
                 self._backend.stop(seat)
 
-    def _send_load(self, seat: Seat, load: link.Load | None, device: str) -> None:
-        if device:
-            load = placing.placed(load or self._loads[seat.pool], self._config.pools[seat.pool], device)
-        self._backend.load(seat, load)
+    def _send_load(self, order: do.SendLoad) -> None:
+        load, pool = order.load, order.seat.pool
+        if order.device or order.light:
+            load = load or self._loads[pool]
+            load = placing.placed(load, self._config.pools[pool], order.device, light=order.light)
+        self._backend.load(order.seat, load)
 
     def _send_step(self, step: do.SendStep) -> None:
         if record := self._ledger.find(step.job):

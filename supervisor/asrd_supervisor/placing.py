@@ -8,9 +8,13 @@ import msgspec
 
 from asrd_protocol import link
 from asrd_supervisor.config import ConfigError, PoolConfig
+from asrd_supervisor.core.policy import CPU, INT8
 from asrd_supervisor.environment import CUDA, worker_environment
 from asrd_supervisor.probes.devices import device_name
 from asrd_supervisor.probes.seen import Seen
+
+LIGHT = "int8_float16"
+"""What takes the least on a GPU."""
 
 HALVES = ("float16", "bfloat16", "int8_float16", "int8_bfloat16")
 """Types that only GPUs compute with."""
@@ -72,10 +76,18 @@ def names(pool: PoolConfig) -> dict[str, int]:
     return told
 
 
-def placed(load: link.Load, pool: PoolConfig, device: str) -> link.Load:
-    """The first message to a worker that computes elsewhere than on the first device of its pool."""
-    if device != "cpu":
-        return _told(load, {"device_index": names(pool)[device]})
+def fallbacks(pool: PoolConfig) -> tuple[str, ...]:
+    """What a resolved pool may fall back to, in order."""
+    named = pool.fallback if isinstance(pool.fallback, list) else [pool.fallback]
+    light = pool.compute_type.startswith(INT8)
+    return tuple(way for way in (INT8, CPU) if way in named and pool.device == "cuda" and not (light and way == INT8))
+
+
+def placed(load: link.Load, pool: PoolConfig, device: str, *, light: bool) -> link.Load:
+    """The first message to a worker that computes elsewhere than on the first device of its pool, or in int8."""
+    if device != CPU:
+        index = {"device_index": names(pool)[device]} if device else {}
+        return _told(load, index | ({"compute_type": LIGHT} if light else {}))
     settings: dict[str, Any] = {"device": "cpu", "device_index": 0}
     if load.settings.get("compute_type") in HALVES:
         settings["compute_type"] = "int8"
@@ -96,6 +108,17 @@ def compute_type(wanted: str, device: str) -> str:
     if device == "cpu" and wanted in HALVES:
         return "int8" if wanted.startswith("int8") else "float32"
     return wanted
+
+
+def check_compute_type(pool: PoolConfig, path: str) -> None:
+    """Refuse what the device cannot compute in. Where it is still ``auto``, there may be one that can.
+
+    Raises:
+        ConfigError: a type of GPUs for a pool that is on the CPU.
+    """
+    if pool.device == CPU and pool.compute_type in HALVES:
+        said = f"a CPU does not compute in {pool.compute_type}; use 'int8' (the default there) or 'float32'"
+        raise ConfigError(f"{path}.compute_type: {said}, or device = 'auto', which takes a GPU where there is one")
 
 
 def check_batches(pool: PoolConfig, path: str) -> None:

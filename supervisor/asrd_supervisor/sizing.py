@@ -66,6 +66,7 @@ def resolution(config: Config, memory: int | None = None, ask: placing.Ask = see
     free = psutil.virtual_memory().available if memory is None else memory
     pools, notes, odd = {}, [], []
     for name, pool in config.pools.items():
+        placing.check_compute_type(pool, f"pools.{name}")
         settled = placing.settle(pool, f"pools.{name}", ask)
         notes += settled.notes
         odd += settled.warnings + _replaced(settled.pool, f"pools.{name}")
@@ -129,6 +130,7 @@ def reset(pool: PoolConfig, path: str, wanted: dict[str, Any]) -> PoolConfig:
     made = changed(pool, path, wanted)
     assert isinstance(made.workers, int)
     placing.check_batches(made, path)
+    placing.check_compute_type(made, path)
     compute_type = placing.compute_type(made.compute_type, made.device)
     return msgspec.structs.replace(
         made, compute_type=compute_type, threads=made.threads or max(1, cores() // made.workers)
@@ -225,7 +227,7 @@ def _pool_policy(name: str, pool: PoolConfig, config: Config) -> PoolPolicy:
         idle_ttl=pool.idle_ttl,
         device=device,
         others=tuple(others),
-        fallback=pool.fallback if pool.device == "cuda" else "",
+        fallbacks=placing.fallbacks(pool),
         diarizes=diarizes(pool),
         recycle=pool.recycle,
         drift=pool.drift,

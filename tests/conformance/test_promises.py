@@ -16,6 +16,7 @@ from asrd_supervisor.config import Config, JournalConfig, SplitConfig
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import WEIGHTS
+from asrd_supervisor.core.edition import MEMORY
 from asrd_supervisor.core.plan import MAX_INTERRUPTED
 from asrd_supervisor.core.policy import PoolPolicy, RetryPolicy
 from asrd_supervisor.core.stages import SPEAKERS
@@ -278,4 +279,5 @@ def test_every_reason_of_a_recycle_has_its_row() -> None:
     assert {word for row in table for word in re.findall(r"`(\w+)`", row["Word"])} == {
         *re.findall(r'Verdict\(\s*"(\w+)"', source),
         *re.findall(r'RenewRequested\(name, "(\w+)"', orders),
+        MEMORY,
     }

@@ -41,7 +41,7 @@ def test_the_pool_goes_on_on_the_cpu_and_says_why(speech: Path) -> None:
     assert answer["type"] == "completed"
     assert json.loads(body)["text"].strip()
     assert pool["device"] == "cpu"
-    assert fell["device"] == "cpu"
+    assert fell["fallback"] == "cpu"
     assert "on cuda as float16" in str(fell["fault"])
     assert len(deaths) == 2, "each GPU is tried once: what is wrong with it does not pass"
 

@@ -232,7 +232,7 @@ def test_a_wrong_configuration_is_not_tried_on_every_gpu() -> None:
 
 def fallen(**more: object) -> Play:
     """A pool whose only GPU cannot be used, and that may go on on the CPU."""
-    play = Play(pool(workers=2, device=A, fallback="cpu", **more))
+    play = Play(pool(workers=2, device=A, fallbacks=("cpu",), **more))
     die(play, "p/0.1", A)
     die(play, "p/1.1", A)
     return play
@@ -242,14 +242,14 @@ def test_the_pool_goes_on_on_the_cpu_and_says_why() -> None:
     play = fallen()
     orders = play.boot("p/0.2", "p/1.2")
 
-    assert play.topics("pool.fell_back") == [{"pool": "p", "device": "cpu", "fault": "no such device"}]
+    assert play.topics("pool.fell_back") == [{"pool": "p", "fallback": "cpu", "fault": "no such device"}]
     assert orders == [do.SendLoad(seat("p/0.2"), None, "cpu"), do.SendLoad(seat("p/1.2"), None, "cpu")]
     assert play.states() == "idle idle"
-    assert play.core.pools["p"].placement.fallen
+    assert play.core.pools["p"].placement.fallback
 
 
 def test_not_while_a_gpu_still_works() -> None:
-    play = Play(pool(workers=2, device=A, others=(B,), fallback="cpu"))
+    play = Play(pool(workers=2, device=A, others=(B,), fallbacks=("cpu",)))
     play.boot("p/0.1")
     die(play, "p/1.1", B)
     for generation in range(2, 9):
@@ -263,7 +263,7 @@ def test_not_while_a_gpu_still_works() -> None:
 
 
 def test_not_for_a_wrong_configuration() -> None:
-    play = Play(pool(workers=1, device=A, fallback="cpu"))
+    play = Play(pool(workers=1, device=A, fallbacks=("cpu",)))
     die(play, "p/0.1")
 
     assert play.states() == "failed"
@@ -271,7 +271,7 @@ def test_not_for_a_wrong_configuration() -> None:
 
 
 def test_too_many_deaths_are_a_reason_as_well() -> None:
-    play = Play(pool(workers=1, device=A, fallback="cpu"))
+    play = Play(pool(workers=1, device=A, fallbacks=("cpu",)))
     for generation in range(1, 7):
         if generation > 1:
             play.ring(0)
@@ -291,7 +291,7 @@ def test_without_leave_it_fails() -> None:
 
 
 def test_if_the_cpu_does_not_help_either_it_fails() -> None:
-    play = Play(pool(workers=1, device=A, fallback="cpu"))
+    play = Play(pool(workers=1, device=A, fallbacks=("cpu",)))
     die(play, "p/0.1", A)
     die(play, "p/0.2")
 
@@ -309,7 +309,7 @@ def test_a_reload_tries_the_gpu_again() -> None:
     play.boot("p/1.3")
 
     assert where(play) == [A, A]
-    assert not play.core.pools["p"].placement.fallen
+    assert not play.core.pools["p"].placement.fallback
 
 
 def test_in_vain_and_all_is_as_before_at_once() -> None:
@@ -323,12 +323,12 @@ def test_in_vain_and_all_is_as_before_at_once() -> None:
 
     assert where(play) == ["cpu", "cpu"]
     assert len(play.topics("pool.fell_back")) == 2
-    assert play.core.pools["p"].placement.fallen
+    assert play.core.pools["p"].placement.fallback
 
 
 def test_work_on_the_cpu_is_not_compared_with_that_on_the_gpu() -> None:
     """The workers are not to blame for being slower there."""
-    play = Play(pool(workers=1, device=A, fallback="cpu"))
+    play = Play(pool(workers=1, device=A, fallbacks=("cpu",)))
     monitor = play.core.pools["p"].monitor
     slot = play.core.pools["p"].slots[0]
     before = monitor._kind(slot, "beam5", 0.0)

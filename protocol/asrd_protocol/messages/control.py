@@ -254,10 +254,14 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     model: str
     device: str
+    """``cpu`` also while the pool has fallen back to that."""
     compute_type: str
+    """The same."""
     workers: int
     queued: int
     status: PoolStatus
+    fallback: str = ""
+    """How it computes instead of as configured: ``int8`` or ``cpu``; empty while it does not."""
     default: bool = False
     ready: int = 0
     """Workers that are warm."""

@@ -122,6 +122,8 @@ class SendLoad(Action, frozen=True):
     """The message, where operators have changed the settings; None for those of the configuration."""
     device: str = ""
     """Where it shall compute, if that is not the first device of the pool."""
+    light: bool = False
+    """In int8, because the pool has fallen back to that."""
 
 
 class SendStep(Action, frozen=True):

@@ -4,13 +4,16 @@ from typing import Any
 
 import msgspec
 
+MEMORY = "memory"
+"""The reason when workers are replaced by others that take less."""
+
 
 class Edition(msgspec.Struct, frozen=True):
     """The engine's settings, as they were at one time."""
 
     number: int = 0
     reason: str = "changed"
-    """Why it came: ``changed``, or ``reload`` when the same is to be read again."""
+    """Why it came: ``changed``; ``reload`` when the same is to be read again; ``memory`` when it is to take less."""
     settings: dict[str, Any] = {}
     """What operators have set since the daemon started, over the configuration."""
     load: Any = None
@@ -33,6 +36,8 @@ class Editions:
         if settings is None:
             settings, load = self.wanted.settings, self.wanted.load
         self.wanted, self.fault = Edition(self._count, reason, settings, load), ""
+        if reason == MEMORY:
+            self.proven = self.wanted  # there is no way back to what did not fit
         return self.wanted
 
     def warmed(self, edition: Edition | None) -> None:

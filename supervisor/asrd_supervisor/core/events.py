@@ -443,11 +443,12 @@ class WakeRequested(Event, frozen=True):
 
 
 class RenewRequested(Event, frozen=True):
-    """An operator wants the engine loaded anew: other settings, or the same ones read again."""
+    """The engine shall be loaded anew: an operator wants other settings, or the same ones read again; or it shall take
+    less memory."""
 
     pool: str
     reason: str
-    """``changed`` or ``reload``."""
+    """``changed``, ``reload`` or ``memory``."""
     settings: dict[str, Any] | None = None
     """All that operators have set, as it is to be told; None for what is loaded now."""
     load: Any = None

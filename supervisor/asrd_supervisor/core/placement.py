@@ -3,6 +3,7 @@
 A worker is placed when it has greeted, just before it loads its model: what is known of the devices is newest then.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -10,11 +11,15 @@ import msgspec
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, State
-from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.policy import CPU, PoolPolicy
 from asrd_supervisor.core.slot import Slot
 
 _AWAY = {State.VACANT, State.STARTING, State.KILLING, State.BACKOFF, State.FAILED, *LEAVING_STATES}
 """Nothing on a device, or not for long."""
+
+
+STARVED = 2
+"""Jobs for which a pool has had no memory, within the time in which deaths count, until it takes a fallback."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -55,18 +60,26 @@ class Placement:
         self._deaths: dict[str, list[float]] = {}
         self._useless: set[str] = set()
         """No worker will ever load there, by what the last one has said."""
-        self._trying = False
-        """After it has fallen, the pool's own devices get another chance."""
-        self.fallen = False
-        """The pool does without its own devices."""
+        self._starved: deque[float] = deque(maxlen=STARVED)
+        """When a job did not fit, with one window at a time."""
+        self._rung = 0
+        """How many of the fallbacks are taken."""
+        self._retreat = 0
+        """How many it is to be again, if the pool's own ways are in vain once more: they get another chance."""
+
+    @property
+    def fallback(self) -> str:
+        """How the pool computes instead of as it was meant to: ``int8``, ``cpu``; empty as long as it does not."""
+        return self._policy.fallbacks[self._rung - 1] if self._rung else ""
 
     @property
     def _wanted(self) -> tuple[str, ...]:
-        return (self._policy.fallback,) if self.fallen else self._policy.devices
+        return (CPU,) if self.fallback == CPU else self._policy.devices
 
     def place(self, now: float, slot: Slot, leaving: Slot | None) -> None:
         """Give a worker that is about to load its device; ``leaving`` goes as soon as that one is warm."""
         wanted = self._wanted
+        slot.rung = self._rung
         slot.device = choose([self._candidate(now, name, slot, leaving) for name in wanted], self._need())
 
     def _candidate(self, now: float, name: str, slot: Slot, leaving: Slot | None) -> Candidate:
@@ -94,7 +107,7 @@ class Placement:
         """A worker could load its model there."""
         self._useless.discard(slot.device)
         self._deaths.pop(slot.device, None)
-        self._trying = self._trying and slot.device == self._policy.fallback
+        self._retreat = self._retreat if slot.rung else 0
 
     def died(self, now: float, slot: Slot) -> list[do.Action]:
         """A worker is gone. If its device may be why, the next one is better off elsewhere, and what was hopeless here
@@ -106,26 +119,45 @@ class Placement:
         if slot.hopeless:
             self._useless.add(slot.device)
             slot.hopeless = self._useless.issuperset(self._wanted)
-        if not self._trying or slot.device == self._policy.fallback:
+        if not self._retreat or slot.rung:
             return []
         slot.hopeless = False
-        return self._fall(slot)
+        return self._fall(self._retreat, slot.last_fault)
 
     def give_up(self) -> list[do.Action]:
-        """No worker is left, and none can be started. Nothing if the pool may not go on elsewhere, or if a wrong
+        """No worker is left, and none can be started. Nothing if the pool may not go on otherwise, or if a wrong
         configuration is the reason: it is as wrong there."""
         failed = [slot for slot in self._slots if slot.state is State.FAILED]
         wrong = any(slot.hopeless and not slot.misplaced for slot in failed)
-        return [] if not self._policy.fallback or self.fallen or wrong else self._fall(failed[0])
+        below = self._below(elsewhere=any(slot.misplaced for slot in failed))
+        return [] if below is None or wrong else self._fall(below, failed[0].last_fault)
 
-    def _fall(self, why: Slot) -> list[do.Action]:
-        self.fallen, self._trying = True, False
-        fields = {"pool": self._policy.name, "device": self._policy.fallback, "fault": why.last_fault}
-        return [do.Announce("pool.fell_back", fields)]
+    def starved(self, now: float, slot: Slot, fault: str) -> list[do.Action]:
+        """A job did not fit into the memory of a device, with as little at a time as there can be. Once may be somebody
+        else's doing; if it is so again soon, the pool takes its next fallback."""
+        if slot.device == CPU or slot.rung != self._rung or (below := self._below()) is None:
+            return []
+        self._starved.append(now)
+        if len(self._starved) < STARVED or now - self._starved[0] >= self._policy.restarts.period:
+            return []
+        return self._fall(below, fault)
+
+    def _below(self, *, elsewhere: bool = False) -> int | None:
+        """The next rung, on another device if ``elsewhere``; None when this is the last one."""
+        ways = self._policy.fallbacks
+        return next(
+            (rung for rung in range(self._rung + 1, len(ways) + 1) if ways[rung - 1] == CPU or not elsewhere), None
+        )
+
+    def _fall(self, rung: int, fault: str) -> list[do.Action]:
+        self._rung, self._retreat = rung, 0
+        self._starved.clear()
+        return [do.Announce("pool.fell_back", {"pool": self._policy.name, "fallback": self.fallback, "fault": fault})]
 
     def forgive(self) -> None:
-        """An operator wants another try, on the pool's own devices."""
+        """An operator wants another try, as the pool was meant to be."""
         self._deaths.clear()
         self._useless.clear()
-        self._trying = self._trying or self.fallen
-        self.fallen = False
+        self._starved.clear()
+        self._retreat = self._rung or self._retreat
+        self._rung = 0

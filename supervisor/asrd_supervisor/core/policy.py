@@ -26,6 +26,12 @@ class PositiveSize(Size):
     """Bytes, more than none."""
 
 
+CPU = "cpu"
+"""The device, and the fallback to it."""
+
+INT8 = "int8"
+"""The fallback to a type that takes half as much memory, on the device."""
+
 Backoff = Literal["fixed", "linear", "exponential", "fibonacci"]
 
 
@@ -189,8 +195,9 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     """Where the workers compute: ``cpu``, or ``cuda:0``."""
     others: tuple[str, ...] = ()
     """Further devices, alike, among which the workers are shared out."""
-    fallback: str = ""
-    """Where they compute when none of these can be used; empty: nowhere."""
+    fallbacks: tuple[str, ...] = ()
+    """What is tried, one after the other, when none of these can be used or has room for the work: ``int8``, which
+    takes half as much there, and ``cpu``."""
     idle_ttl: IdleTime = IdleTime(-1)
     """After so long without a step its workers leave, until there is another one; -1 never."""
     diarizes: bool = False
@@ -212,4 +219,4 @@ class PoolPolicy(_Table, frozen=True, kw_only=True):
     @property
     def every_device(self) -> tuple[str, ...]:
         """And the one that they may have to use."""
-        return (*self.devices, self.fallback) if self.fallback else self.devices
+        return (*self.devices, CPU) if CPU in self.fallbacks else self.devices

@@ -12,6 +12,7 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.devices import Devices
+from asrd_supervisor.core.edition import MEMORY
 from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
@@ -176,6 +177,8 @@ class Pool:
                 return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
             case ev.WorkerExited():
                 return self._exited(now, slot, event)
+            case ev.StepFaulted(fault=fault, leave=True) if fault.code is Code.OUT_OF_MEMORY:
+                return [*self._steps.react(now, slot, event), *self._take_less(now, slot, fault)]
             case ev.AttemptPersisted():
                 return self._steps.send(now, slot, event)
             case _:
@@ -232,6 +235,11 @@ class Pool:
         if step is not None:
             out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
         return out
+
+    def _take_less(self, now: float, slot: Slot, fault: Fault) -> Out:
+        """The next worker may find room for what this one had none for; if that is not enough, all shall take less."""
+        said = self.placement.starved(now, slot, fault.message)
+        return [*said, *(self.staffing.obey(now, ev.RenewRequested(self.name, MEMORY)) if said else [])]
 
     def _fall_back(self, now: float) -> Out:
         """Go on where the pool was not meant to compute, if it may and has to."""

@@ -8,7 +8,7 @@ from asrd_supervisor.core.edition import Edition
 from asrd_supervisor.core.events import StepRef
 from asrd_supervisor.core.health.vitals import Vitals
 from asrd_supervisor.core.lifecycle import LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
-from asrd_supervisor.core.policy import PoolPolicy
+from asrd_supervisor.core.policy import INT8, PoolPolicy
 from asrd_supervisor.core.recycle import limit_of
 from asrd_supervisor.core.restarts import Restarts
 from asrd_supervisor.core.seats import Seat
@@ -39,6 +39,8 @@ class Slot:
         self.ready_at: float | None = None
         self.device = self._policy.device
         """Where it computes; settled when it has greeted."""
+        self.rung = 0
+        """How many of the pool's fallbacks were taken when it was placed."""
         self.misplaced = False
         """It has said that it cannot use its device."""
         self.edition: Edition | None = None
@@ -157,7 +159,8 @@ class Slot:
             case State.WARMING:
                 self.edition = self.next_edition
                 device = "" if self.device == self._policy.device else self.device
-                return [do.SendLoad(self.seat, self.edition.load, device), self.arm(deadlines.warm_up)]
+                light = self.rung > 0 and self._policy.fallbacks[self.rung - 1] == INT8
+                return [do.SendLoad(self.seat, self.edition.load, device, light), self.arm(deadlines.warm_up)]
             case State.IDLE if left is State.WARMING:
                 return self._warmed(now)
             case State.BUSY:

@@ -14,7 +14,7 @@ from collections import Counter
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.edition import Editions
+from asrd_supervisor.core.edition import MEMORY, Editions
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
 from asrd_supervisor.core.policy import PoolPolicy
@@ -29,7 +29,7 @@ _UNSETTLED = {*_MOVING, State.BACKOFF, State.FAILED}
 """That, or nobody knows when it ends."""
 
 
-_RENEWALS = ("changed", "reload")
+_RENEWALS = ("changed", "reload", MEMORY)
 """Reasons to replace a worker for what it has loaded."""
 
 

@@ -78,6 +78,8 @@ def why(reason: str, numbers: Mapping[str, Any]) -> str:
             return "its settings were changed"
         case "reload":
             return "its model is read again"
+        case "memory":
+            return "the device had no memory for its work, and others take less"
         case "requested":
             return "an operator asked for it"
         case "quality":

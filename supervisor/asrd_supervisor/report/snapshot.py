@@ -9,10 +9,11 @@ from importlib import metadata
 
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Fault
-from asrd_supervisor import sizing
+from asrd_supervisor import placing, sizing
 from asrd_supervisor.config import Config
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.plan import Job, JobState, StepState
+from asrd_supervisor.core.policy import CPU
 from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
@@ -175,16 +176,25 @@ def pools(core: Supervisor, config: Config, now: float) -> msg.PoolsReport:
     return msg.PoolsReport(pools=[_pool(pool, config, now) for pool in core.pools.values()])
 
 
+def _compute_type(wanted: str, fallback: str) -> str:
+    """With what the workers compute that are placed now."""
+    if fallback == CPU:
+        return placing.compute_type(wanted, CPU)
+    return placing.LIGHT if fallback else wanted
+
+
 def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
     staffing, usage = pool.staffing, pool.usage
     configured = config.pools[pool.name]
     engine = sizing.now(config, pool.name, staffing.editions.wanted.settings)
+    fallback = pool.placement.fallback
     return msg.PoolReport(
         name=pool.name,
         engine=configured.engine,
         model=engine["model"],
-        device=pool.policy.fallback if pool.placement.fallen else configured.device,
-        compute_type=engine["compute_type"],
+        device=CPU if fallback == CPU else configured.device,
+        compute_type=_compute_type(engine["compute_type"], fallback),
+        fallback=fallback,
         workers=pool.policy.workers,
         queued=len(pool.backlog),
         status=pool_status(pool)[0],
