@@ -131,6 +131,8 @@ class Offers(msgspec.Struct, frozen=True):
     """Names of the options, and of those within one as ``vad_parameters.threshold``; empty where they are not known."""
     languages: Annotated[list[Name], Meta(max_length=1_000)] = []
     """What ``language`` may be; empty where that is not known."""
+    aligned: Annotated[list[Name], Meta(max_length=1_000)] | None = None
+    """For which languages a job may ask ``align``; None where that is not known, or for all."""
 
 
 class Ready(_Message, frozen=True):

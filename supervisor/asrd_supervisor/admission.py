@@ -1,17 +1,17 @@
 """Whether a question may be answered at all: what is too much, what cannot be used, and what there is no room for."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 
 import msgspec
 import zmq
 
 from asrd_protocol import link
 from asrd_protocol import messages as msg
-from asrd_protocol.codec import did_you_mean
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.ledger import Ledger
+from asrd_supervisor.offered import objection
 from asrd_supervisor.peers import Peer
 from asrd_supervisor.records import Record
 from asrd_supervisor.sockets import Parcel
@@ -64,17 +64,8 @@ class Admission:
         return None
 
     def impossible(self, submit: msg.Submit) -> Fault | None:
-        """An option that the pool's engine does not have, or numbers of speakers that rule each other out. Other values
-        are the engine's own affair."""
-        offers, options = self._offers(submit.pool), submit.options
-        if unknown := next(_unknown(options, offers.options), None):
-            return Fault.of(Code.BAD_OPTION, f"unknown option {unknown}")
-        language = options.get("language")
-        if isinstance(language, str) and offers.languages and language not in offers.languages:
-            hint = did_you_mean(language, offers.languages)
-            said = f"option language: {language!r} is no language code of the model{hint}"
-            return Fault.of(Code.BAD_OPTION, said)
-        return _contradiction(submit.diarize) if submit.diarize else None
+        """What its pool cannot do."""
+        return objection(submit, self._offers(submit.pool))
 
     def no_disk(self) -> Fault | None:
         """Nothing can be stored."""
@@ -111,24 +102,3 @@ class Admission:
             return Fault.of(Code.BAD_MESSAGE, said)
         again = ev.JobSubmitted(record.job, end.pool, end.bytes, record.owner)
         return self.no_disk() or self._jobs.objection(again)
-
-
-def _contradiction(wanted: msg.Speakers) -> Fault | None:
-    least, most, count = wanted.min_speakers or 1, wanted.max_speakers or 64, wanted.num_speakers
-    if least > most:
-        said = f"option diarize: min_speakers is {least} and max_speakers is {most}; swap them, or leave one out"
-        return Fault.of(Code.BAD_OPTION, said)
-    if count is not None and not least <= count <= most:
-        said = f"option diarize: num_speakers is {count}, which min_speakers and max_speakers rule out; leave those out"
-        return Fault.of(Code.BAD_OPTION, said)
-    return None
-
-
-def _unknown(options: Mapping[str, object], known: Sequence[str]) -> Iterator[str]:
-    """The options, and those within one, that an engine does not have, each with the nearest one that it has."""
-    for name, value in options.items() if known else ():
-        inner = [one.removeprefix(f"{name}.") for one in known if one.startswith(f"{name}.")]
-        if name not in known:
-            yield f"{name!r}{did_you_mean(name, [one for one in known if '.' not in one])}"
-        elif inner and isinstance(value, dict):
-            yield from (f"{key!r} in {name}{did_you_mean(key, inner)}" for key in value if key not in inner)

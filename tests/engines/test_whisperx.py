@@ -10,7 +10,7 @@ from typing import Any
 import jiwer
 import pytest
 
-from support.heavy import interpreter, packages
+from support.heavy import aligner, interpreter, packages
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -19,27 +19,6 @@ DRIVER = Path(__file__).parents[1] / "support" / "drive_whisperx.py"
 SPEECH = Path(__file__).parents[1] / "data" / "librivox"
 CLIPS = sorted(str(path) for path in SPEECH.glob("*.wav"))
 TRUTH: dict[str, str] = json.loads((SPEECH / "transcripts.json").read_text())
-
-ALIGNER = """
-import json, sys, torch
-from pathlib import Path
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
-from transformers import Wav2Vec2Processor
-out = Path(sys.argv[1])
-out.mkdir()
-marks = ["<pad>", "<s>", "</s>", "<unk>", "|"]
-letters = {letter: at for at, letter in enumerate([*marks, *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"])}
-(out / "vocab.json").write_text(json.dumps(letters))
-tokenizer = Wav2Vec2CTCTokenizer(str(out / "vocab.json"))
-Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(out)
-torch.manual_seed(0)
-config = Wav2Vec2Config(
-    vocab_size=len(letters), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-    conv_dim=(16,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, pad_token_id=0,
-)
-Wav2Vec2ForCTC(config).save_pretrained(out)
-"""
-"""Makes an alignment model that knows nothing: what it says is in order, and that is all that is asked of it here."""
 
 
 def normal(text: str) -> str:
@@ -60,8 +39,7 @@ class Bench:
         self._python = python
         self._folder = folder
         self.model = str(model)
-        self.aligner = str(folder / "aligner")
-        subprocess.run([python, "-c", ALIGNER, self.aligner], check=True, capture_output=True, timeout=120)
+        self.aligner = str(aligner(python, folder / "aligner"))
 
     def drive(self, settings: dict[str, Any], jobs: list[dict[str, Any]], **environ: str) -> dict[str, Any]:
         """What came of the jobs; stdout has to be the answer and nothing else."""

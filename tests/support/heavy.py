@@ -19,6 +19,27 @@ MODELS = "ASRD_TEST_MODELS_DIR"
 _ROOT = Path(__file__).parents[2]
 _DRIVER = Path(__file__).with_name("drive_diarize.py")
 
+_ALIGNER = """
+import json, sys, torch
+from pathlib import Path
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers import Wav2Vec2Processor
+out = Path(sys.argv[1])
+out.mkdir()
+marks = ["<pad>", "<s>", "</s>", "<unk>", "|"]
+letters = {letter: at for at, letter in enumerate([*marks, *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"])}
+(out / "vocab.json").write_text(json.dumps(letters))
+tokenizer = Wav2Vec2CTCTokenizer(str(out / "vocab.json"))
+Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(out)
+torch.manual_seed(0)
+config = Wav2Vec2Config(
+    vocab_size=len(letters), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+    conv_dim=(16,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, pad_token_id=0,
+)
+Wav2Vec2ForCTC(config).save_pretrained(out)
+"""
+"""Makes an alignment model that knows nothing: what it says is in order, and that is all that is asked of it here."""
+
 
 def interpreter() -> str:
     """The interpreter; the test is skipped where there is none."""
@@ -45,14 +66,19 @@ def site(python: str) -> Path:
     return Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
 
 
+def aligner(python: str, folder: Path) -> Path:
+    """A new folder with an alignment model for whisperX."""
+    subprocess.run([python, "-c", _ALIGNER, str(folder)], check=True, capture_output=True, timeout=120)
+    return folder
+
+
 def pulled(folder: Path) -> Path:
-    """A models directory with the weights ``diarize``, and the embedding made of them; skipped where they cannot be
-    had."""
+    """A models directory with the weights ``diarize``, and the embedding made of them."""
     models = Path(os.environ.get(MODELS, "") or folder)
     if not (models / "diarize").is_dir():
         done = _ours("asrd_worker.models", "pull", "diarize", ASRD_MODELS_DIR=str(models))
         if done.returncode:
-            pytest.skip(f"the weights 'diarize' cannot be pulled: {done.stderr.strip()[-300:]}")
+            pytest.fail(f"{MODELS} names no weights 'diarize', nor can they be pulled: {done.stderr.strip()[-300:]}")
     code = (
         "from asrd_worker.models.resolve import weights; from asrd_worker.speakers.embedding import embedding_model; "
         "embedding_model(weights('diarize'))"

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from asrd_supervisor import placing, sizing
 from asrd_supervisor.config import Config, ConfigError, PoolConfig
 from asrd_supervisor.probes.seen import Seen
 

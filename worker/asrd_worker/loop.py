@@ -143,7 +143,7 @@ def _offers(engine: Engine) -> link.Offers:
     if not isinstance(engine, Transcriber):
         return link.Offers()
     names = {*_names(engine.Options), *engine.synonyms, *TextOptions.__struct_fields__}
-    return link.Offers(sorted(names), engine.languages)
+    return link.Offers(sorted(names), engine.languages, engine.aligned)
 
 
 def _names(options: type[msgspec.Struct]) -> Iterator[str]:

@@ -45,6 +45,11 @@ class Aligners:
                 )
         return cls({language: loaded[name].speaking(language) for language, name in given.items()})
 
+    @property
+    def languages(self) -> list[str] | None:
+        """Those that have a model; None when there is one for all."""
+        return None if _OTHERS in self._by_language else sorted(self._by_language)
+
     def __iter__(self) -> "Iterator[Aligner]":
         return iter(self._by_language.values())
 

@@ -129,6 +129,11 @@ class Transcriber(Engine):
     languages: ClassVar[list[str]] = []
     """What the option ``language`` may be; empty where that is not known."""
 
+    @property
+    def aligned(self) -> list[str] | None:
+        """For which languages a job may ask ``align``, once the models are loaded; None where it may for all."""
+        return None
+
     @abstractmethod
     def transcribe(self, heard: "Decoded", options: Any) -> Transcription:
         """Decode the samples, a segment at a time."""

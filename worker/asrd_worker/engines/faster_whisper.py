@@ -7,7 +7,6 @@ import ctranslate2
 import faster_whisper.transcribe
 import msgspec
 from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import _LANGUAGE_CODES
 from faster_whisper.vad import VadOptions
 
 from asrd_protocol.model import Segment, Word
@@ -18,7 +17,7 @@ from asrd_worker.engines import cublas, room
 from asrd_worker.engines.base import DeviceError, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.batching import Batches
 from asrd_worker.engines.ladder import Ladder
-from asrd_worker.engines.whisper_checks import bad_option, check
+from asrd_worker.engines.whisper_checks import LANGUAGES, bad_option, check
 from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, WhisperOptions, kind_of
 from asrd_worker.engines.whisper_windows import as_batched, clips_of, cuts, obstacle
 from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
@@ -71,7 +70,7 @@ class FasterWhisper(Transcriber):
     Settings = WhisperSettings
     Options = WhisperOptions
     synonyms = SYNONYMS
-    languages = sorted(_LANGUAGE_CODES)
+    languages = LANGUAGES
 
     def load(self) -> None:
         """Load the model into memory or onto the device."""

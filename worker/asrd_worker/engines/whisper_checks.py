@@ -14,6 +14,9 @@ from asrd_protocol.faults import Code, Fault
 from asrd_worker.engines.base import EngineFault
 from asrd_worker.engines.whisper_options import WhisperOptions
 
+LANGUAGES = sorted(_LANGUAGE_CODES)
+"""What ``language`` may be."""
+
 
 def check(options: WhisperOptions, vocabulary: int) -> None:
     """Nothing, if a model with so many tokens can do what is asked.
@@ -21,8 +24,8 @@ def check(options: WhisperOptions, vocabulary: int) -> None:
     Raises:
         EngineFault: naming the option.
     """
-    if options.language is not None and options.language not in _LANGUAGE_CODES:
-        hint = did_you_mean(options.language, _LANGUAGE_CODES)
+    if options.language is not None and options.language not in LANGUAGES:
+        hint = did_you_mean(options.language, LANGUAGES)
         raise bad_option("language", f"{options.language!r} is no language code of the model{hint}")
     if not isinstance(options.initial_prompt, str):
         _check_tokens("initial_prompt", options.initial_prompt or [], vocabulary)

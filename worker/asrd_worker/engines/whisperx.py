@@ -20,6 +20,7 @@ from asrd_worker.engines.aligners import Aligners
 from asrd_worker.engines.base import DeviceError, EngineFault, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.ladder import Ladder
 from asrd_worker.engines.quiet import hushed, prepare
+from asrd_worker.engines.whisper_checks import LANGUAGES
 from asrd_worker.engines.whisper_options import SYNONYMS
 from asrd_worker.engines.whisperx_options import (
     WhisperXOptions,
@@ -69,6 +70,7 @@ class WhisperX(Transcriber):
     Settings = WhisperXSettings
     Options = WhisperXOptions
     synonyms = SYNONYMS
+    languages = LANGUAGES
 
     def load(self) -> None:
         """Load the models into memory or onto the device: whisper, the voice detector, the aligners."""
@@ -103,6 +105,11 @@ class WhisperX(Transcriber):
             raise _load_error(error, self.settings) from None
         except (ImportError, OSError) as error:  # a library that was built for another CUDA is an OSError
             raise LoadError(f"the engine 'whisperx' cannot be imported ({error}); {_INSTALL}") from None
+
+    @property
+    def aligned(self) -> list[str] | None:
+        """The languages with an alignment model; None when there is one for all."""
+        return self._aligners.languages
 
     def warm_up(self) -> None:
         """Transcribe the built-in clip, and align it: some libraries are missed at the first inference only."""
