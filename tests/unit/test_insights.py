@@ -552,6 +552,28 @@ def test_few_fallbacks_are_not_mentioned(play: Play) -> None:
     assert tell(play) == []
 
 
+def batched(jobs: int, rows: int, room: int = 8) -> Play:
+    play = Play(pool(workers=1))
+    play.boot("p/0.1")
+    for number in range(jobs):
+        play.submit(f"job-{number}")
+        work = Work(windows=rows, attempts=rows, batches=1, batch_rows=rows, batch_room=room)
+        play.tell(ev.StepFinished(seat("p/0.1"), play.attempt("p/0.1"), Timings(transcribe=1.0), work, "text"))
+    return play
+
+
+def test_batches_that_are_hardly_ever_full() -> None:
+    insight = only(batched(20, 2), "throughput")
+    assert insight.said == "The batches of p are 25 % full: 2.0 windows on average."
+    assert insight.advice == "Its jobs are short. batch_size = 2 takes less memory and no more time."
+    assert insight.numbers == {"batches": 20, "rows": 40, "room": 160}
+
+
+@pytest.mark.parametrize("play", [batched(19, 2), batched(20, 4)], ids=["19 batches", "half full"])
+def test_fuller_ones_are_not_mentioned(play: Play) -> None:
+    assert tell(play) == []
+
+
 @pytest.mark.parametrize("compute_type", ["float32", "int16", "auto"])
 def test_a_precision_that_a_cpu_is_slow_at(compute_type: Any) -> None:
     insight = only(Play(), "throughput", quiet(compute_type=compute_type))

@@ -42,6 +42,15 @@ def test_windows_that_needed_no_decoding_are_no_negative_fallbacks() -> None:
     assert tally.fallbacks == 0.0
 
 
+def test_how_full_the_batches_were() -> None:
+    tally = Tally()
+    tally.note_work(Work(windows=5))
+    assert tally.batch_efficiency is None
+    tally.note_work(Work(batches=2, batch_rows=6, batch_room=16))
+    tally.note_work(Work(batches=1, batch_rows=6, batch_room=8))
+    assert (tally.batches, tally.batch_efficiency) == (3, 0.5)
+
+
 def test_steps_without_a_result_are_counted_by_cause_and_cancelled_ones_are_none() -> None:
     play = Play(pool(workers=1))
     play.boot("p/0.1")

@@ -274,6 +274,8 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that it has worked on since the daemon started."""
     audio_s: float = 0.0
     """Seconds of audio that it has worked through."""
+    batch_efficiency: float | None = None
+    """Windows that were decoded in batches, of those that there was room for; None where none were."""
     last_used_at: float | None = None
     """Seconds since the epoch; None for never."""
     idle_s: float = 0.0

@@ -15,6 +15,7 @@ class Tally:
     def __init__(self) -> None:
         self.steps = self.windows = self.attempts = 0
         self.beam_steps = self.sample_steps = 0
+        self.batches = self.batch_rows = self.batch_room = 0
         self.faults: Counter[str] = Counter()
         """Steps without a result from workers that live, by fault code."""
         self._queue: deque[tuple[float, float]] = deque(maxlen=24)
@@ -26,6 +27,9 @@ class Tally:
         self.attempts += work.attempts
         self.beam_steps += work.beam_steps
         self.sample_steps += work.sample_steps
+        self.batches += work.batches
+        self.batch_rows += work.batch_rows
+        self.batch_room += work.batch_room
 
     def note_queue(self, now: float, work: float) -> None:
         """So many predicted seconds of work wait."""
@@ -41,6 +45,11 @@ class Tally:
         """Share of the decoding steps that were spent on them."""
         steps = self.beam_steps + self.sample_steps
         return self.sample_steps / steps if steps else 0.0
+
+    @property
+    def batch_efficiency(self) -> float | None:
+        """Windows in batches, of those that there was room for; None where nothing is decoded in batches."""
+        return self.batch_rows / self.batch_room if self.batch_room else None
 
     @property
     def queue_growth(self) -> float:

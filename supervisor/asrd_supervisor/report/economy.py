@@ -14,6 +14,9 @@ from asrd_supervisor.core.pool import Pool
 FALLBACKS = 0.2
 """Share of decodings that are fallbacks, from which on they are worth a sentence."""
 
+FULL = 0.5
+"""Share of the room in batches that is used, below which it is."""
+
 STEPS = 20
 """Steps that must have been done before something is said of all of them."""
 
@@ -97,6 +100,22 @@ def fallbacks(pool: Pool) -> Iterable[msg.Insight]:
         f"they take {100 * tally.sampled:.0f} % of the decoding steps.",
         advice="Music and noise cause them: vad_filter, or fewer temperatures, saves the time.",
         numbers={"attempts": tally.attempts, "windows": tally.windows, "sampled": round(tally.sampled, 2)},
+    )
+
+
+def batches(pool: Pool) -> Iterable[msg.Insight]:
+    """Batches that are hardly ever full."""
+    tally, full = pool.tally, pool.tally.batch_efficiency
+    if tally.batches < STEPS or full is None or full >= FULL:
+        return
+    windows = tally.batch_rows / tally.batches
+    yield msg.Insight(
+        topic="throughput",
+        severity="info",
+        pool=pool.name,
+        said=f"The batches of {pool.name} are {100 * full:.0f} % full: {windows:.1f} windows on average.",
+        advice=f"Its jobs are short. batch_size = {max(1, round(windows))} takes less memory and no more time.",
+        numbers={"batches": tally.batches, "rows": tally.batch_rows, "room": tally.batch_room},
     )
 
 

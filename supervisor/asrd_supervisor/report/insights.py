@@ -10,7 +10,7 @@ from asrd_supervisor.core.health.memory import MIB
 from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.supervisor import Supervisor
-from asrd_supervisor.report.economy import fallbacks, faults, queue, throughput
+from asrd_supervisor.report.economy import batches, fallbacks, faults, queue, throughput
 from asrd_supervisor.report.host import host
 from asrd_supervisor.report.recycles import span, times, why
 
@@ -48,6 +48,7 @@ def _of(pool: Pool, core: Supervisor, config: Config, name: str, now: float) -> 
     yield from queue(pool)
     yield from faults(pool, {cause: n for (where, cause), n in core.jobs.retries.items() if where == name})
     yield from fallbacks(pool)
+    yield from batches(pool)
     yield from throughput(pool, config.pools[name])
 
 

@@ -187,7 +187,7 @@ def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
     staffing, usage = pool.staffing, pool.usage
     configured = config.pools[pool.name]
     engine = sizing.now(config, pool.name, staffing.editions.wanted.settings)
-    fallback = pool.placement.fallback
+    fallback, efficiency = pool.placement.fallback, pool.tally.batch_efficiency
     return msg.PoolReport(
         name=pool.name,
         engine=configured.engine,
@@ -205,6 +205,7 @@ def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
         change_fault=staffing.editions.fault,
         jobs=usage.jobs,
         audio_s=round(usage.audio_s, 3),
+        batch_efficiency=None if efficiency is None else round(efficiency, 3),
         last_used_at=None if usage.last_at is None else round(time.time() - (now - usage.last_at), 3),
         idle_s=round(staffing.rest.idle_s(now), 1),
     )

@@ -136,7 +136,9 @@ class Show:
 
 def _phases(finished: Sequence[Finished]) -> Table:
     """Where the jobs ran, their phases in seconds, and their work."""
-    phases = ("queue", "decode", "vad", "transcribe", "post", "write", "total")
+    some = ("align", "diarize")
+    used = [phase for phase in some if any(getattr(one.run.timings, phase) for one in finished)]
+    phases = ("queue", "decode", "vad", "transcribe", *used, "post", "write", "total")
     columns = ("SEAT", *(phase.upper() for phase in phases), "WINDOWS", "STEPS", "SEGMENTS", "CPU")
     rows = []
     for one in finished:

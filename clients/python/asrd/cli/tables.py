@@ -144,6 +144,7 @@ def pools_table(pools: Sequence[m.PoolReport]) -> Table:
         "QUEUED",
         "JOBS",
         "AUDIO",
+        "BATCHES",
         "USED",
         "CHANGE",
     )
@@ -161,6 +162,7 @@ def pools_table(pools: Sequence[m.PoolReport]) -> Table:
                 p.queued,
                 p.jobs,
                 f"{p.audio_s:.0f} s",
+                None if p.batch_efficiency is None else f"{100 * p.batch_efficiency:.0f} % full",
                 None if p.last_used_at is None else moment(p.last_used_at),
                 _change(p),
             )
@@ -171,7 +173,9 @@ def pools_table(pools: Sequence[m.PoolReport]) -> Table:
 
 
 def _change(pool: m.PoolReport) -> str | None:
-    """How a change of its settings goes."""
+    """How a change of its settings goes, or what it does without."""
+    if pool.fallback:
+        return f"fell back to {pool.fallback}"
     if pool.change_fault:
         return f"taken back: {pool.change_fault}"
     return f"{pool.behind} to be replaced" if pool.behind else None
