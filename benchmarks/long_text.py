@@ -74,11 +74,6 @@ def words_of(transcript: Transcript) -> Words:
     return words
 
 
-def plain(text: str) -> str:
-    """A text as it is compared."""
-    return str(WORDS(text.replace("-", " ")))
-
-
 def differences(expected: Words, heard: Words, cuts: Sequence[float]) -> list[Difference]:
     """The places where two texts differ, in their order; neighbouring words are one place."""
     aligned = jiwer.process_words(" ".join(expected.said), " ".join(heard.said)).alignments[0]
@@ -115,23 +110,29 @@ def _both(one: Difference, other: Difference) -> Difference:
     )
 
 
-def text_tables(recorded: Recorded, heard: dict[str, Heard], sequential: str, cut: Mapping[str, int]) -> list[Table]:
-    """The texts against ``sequential`` and the truth, and where they differ. ``cut``: for how many workers, by way."""
-    expected = heard[sequential].transcript
+def text_tables(
+    recorded: Recorded, heard: Mapping[str, Heard], sequential: str, cut: Mapping[str, int], chunk_s: float
+) -> list[Table]:
+    """The texts against what was read and against ``sequential``, if that is there; and where they differ from it.
+
+    ``cut`` says for how many workers each way cuts; the others do not.
+
+    Raises:
+        RuntimeError: a way has not as many chunks as there are between the cuts that were found.
+    """
     rows, places = [], []
+    expected = heard[sequential].transcript if sequential in heard else None
     for way, one in heard.items():
-        cuts = cuts_of(recorded, CHUNK_S, cut[way]) if way in cut else []
+        cuts = cuts_of(recorded, chunk_s, cut[way]) if way in cut else []
         if way in cut and len(cuts) + 1 != one.chunks:
             raise RuntimeError(f"{recorded.name}, {way}: {one.chunks} chunks, and {len(cuts)} cuts were found")
-        found = differences(words_of(expected), words_of(one.transcript), cuts)
-        near = sum(d.words for d in found if d.near)
-        text, same = one.transcript.text, wer(expected.text, one.transcript.text)
-        counts = [one.chunks, len(plain(text).split()), sum(d.words for d in found), near if cuts else "-"]
-        rows.append([way, *map(str, counts), f"{same:.4f}", f"{wer(recorded.truth, text):.4f}"])
+        found = differences(words_of(expected), words_of(one.transcript), cuts) if expected else []
+        rows.append(_row(recorded, way, one, expected, found))
         places += [[way, f"{d.at:.1f}", f"{d.from_cut:.1f}", d.expected, d.heard] for d in found]
     columns = ["way", "chunks", "words", "differ", f"of them within {NEAR_S:g} s of a cut"]
     columns += [f"WER to `{sequential}`", "WER to what was read"]
-    tables = [Table(title=f"Words of {recorded.name}", columns=columns, rows=rows)]
+    note = f"{len(plain(recorded.truth).split())} words were read."
+    tables = [Table(title=f"Words of {recorded.name}", columns=columns, rows=rows, note=note)]
     if places:
         title = f"Where the texts of {recorded.name} differ: the first {LISTED} of {len(places)} places"
         heads = ["way", "at s", "s to the nearest cut", f"`{sequential}`", "heard"]
@@ -139,3 +140,14 @@ def text_tables(recorded: Recorded, heard: dict[str, Heard], sequential: str, cu
     return tables
 
 
+def _row(recorded: Recorded, way: str, one: Heard, expected: Transcript | None, found: list[Difference]) -> list[str]:
+    """One row of the table of words."""
+    text = one.transcript.text
+    cells = [way, str(one.chunks), str(len(plain(text).split()))]
+    if expected is None:
+        cells += ["-", "-", "-"]
+    else:
+        near = sum(d.words for d in found if d.near)
+        cells += [str(sum(d.words for d in found)), str(near) if one.chunks > 1 else "-"]
+        cells.append(f"{wer(expected.text, text):.4f}")
+    return [*cells, f"{wer(recorded.truth, text):.4f}"]

@@ -88,9 +88,9 @@ def placed(load: link.Load, pool: PoolConfig, device: str, *, light: bool) -> li
     if device != CPU:
         index = {"device_index": names(pool)[device]} if device else {}
         return _told(load, index | ({"compute_type": LIGHT} if light else {}))
-    settings: dict[str, Any] = {"device": "cpu", "device_index": 0}
-    if load.settings.get("compute_type") in HALVES:
-        settings["compute_type"] = "int8"
+    settings: dict[str, Any] = {"device": CPU, "device_index": 0}
+    if (wanted := load.settings.get("compute_type")) in HALVES:
+        settings["compute_type"] = compute_type(wanted, CPU)
     size = load.settings.get("batch_size")
     if isinstance(size, int) and size > MOST_ON_CPU:
         settings["batch_size"] = MOST_ON_CPU
@@ -103,11 +103,9 @@ def _told(load: link.Load, settings: dict[str, Any]) -> link.Load:
 
 def compute_type(wanted: str, device: str) -> str:
     """int8 is the fastest on a CPU and as accurate within noise; a CPU has no float16."""
-    if wanted == "default":
-        return "int8" if device == "cpu" else "float16"
-    if device == "cpu" and wanted in HALVES:
-        return "int8" if wanted.startswith("int8") else "float32"
-    return wanted
+    if device == CPU and wanted in ("default", *HALVES):
+        return INT8
+    return "float16" if wanted == "default" else wanted
 
 
 def check_compute_type(pool: PoolConfig, path: str) -> None:
@@ -117,7 +115,7 @@ def check_compute_type(pool: PoolConfig, path: str) -> None:
         ConfigError: a type of GPUs for a pool that is on the CPU.
     """
     if pool.device == CPU and pool.compute_type in HALVES:
-        said = f"a CPU does not compute in {pool.compute_type}; use 'int8' (the default there) or 'float32'"
+        said = f"a CPU does not compute in {pool.compute_type}; use {INT8!r}, the default there, or 'float32'"
         raise ConfigError(f"{path}.compute_type: {said}, or device = 'auto', which takes a GPU where there is one")
 
 

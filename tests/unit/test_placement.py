@@ -69,9 +69,9 @@ def sampled(play: Play, *workers: ev.WorkerSample, **free: int) -> list[do.Actio
     return play.tell(ev.HostSampled(free=told, workers=workers))
 
 
-def where(play: Play) -> list[str]:
+def where(play: Play, name: str = "p") -> list[str]:
     """The device of each worker that has one."""
-    return [slot.device for slot in play.core.pools["p"].slots if slot.live]
+    return [slot.device for slot in play.core.pools[name].slots if slot.live]
 
 
 def die(play: Play, name: str, device: str = "", *, hopeless: bool = True) -> list[do.Action]:
@@ -144,6 +144,24 @@ def test_workers_of_other_pools_count() -> None:
     assert where(play) == [B]
 
 
+def test_pools_that_share_gpus_fill_them_evenly() -> None:
+    play = Play(pool("q", workers=2, device=A, others=(B,)), pool(workers=3, device=A, others=(B, C)))
+    play.boot("q/0.1", "q/1.1", "p/0.1", "p/1.1", "p/2.1")
+
+    assert where(play, "q") == [A, B]
+    assert where(play) == [C, A, B]
+
+
+def test_what_one_pool_cannot_use_another_one_may() -> None:
+    """It has another engine, and other libraries."""
+    play = Play(pool("q", workers=1, device=B, others=(A,)), pool(workers=1, device=A, others=(B,)))
+    die(play, "p/0.1", A)
+    play.ring(0)
+    play.boot("p/0.2", "q/0.1")
+
+    assert (where(play), where(play, "q")) == ([B], [A])
+
+
 def test_a_replacement_takes_the_place_of_the_one_that_leaves() -> None:
     """Else two would sit on one GPU, and none on the other."""
     play = gpus(start_first=True)
@@ -194,17 +212,66 @@ def test_a_gpu_that_cannot_be_used_is_tried_once() -> None:
     assert where(play) == [A, A]
 
 
-@pytest.mark.parametrize("wish", [ev.WakeRequested("p"), ev.RecycleRequested("p", 0), ev.RenewRequested("p", "reload")])
-def test_an_operator_has_it_tried_again(wish: ev.Event) -> None:
+def one_has_been_tried_in_vain() -> Play:
+    """A pool that has two GPUs and uses one."""
     play = gpus()
     play.boot("p/0.1")
     die(play, "p/1.1", B)
     play.ring(1)
     play.boot("p/1.2")
-    play.tell(wish)
+    assert where(play) == [A, A]
+    return play
+
+
+def test_an_operator_who_wants_workers_has_it_tried_again() -> None:
+    play = one_has_been_tried_in_vain()
+    play.tell(ev.WakeRequested("p"))
     succeed(play, "p/1.2")
 
     assert where(play) == [A, B]
+
+
+@pytest.mark.parametrize(
+    "wish", [ev.RecycleRequested("p", 1), ev.RecycleRequested("p"), ev.RenewRequested("p", "reload")]
+)
+def test_one_who_wants_them_replaced_as_well(wish: ev.Event) -> None:
+    play = one_has_been_tried_in_vain()
+    play.tell(wish)
+    leaving = next(slot for slot in play.core.pools["p"].slots if slot.state == "stopping")
+    play.exit(str(leaving.seat))
+    play.boot(f"p/{leaving.index}.{leaving.generation}")
+
+    assert sorted(where(play)) == [A, B]
+
+
+def test_a_gpu_that_has_vanished_is_left_alone_until_it_is_back() -> None:
+    """It has fallen off the bus: its worker dies, and the driver does not speak of it any more."""
+    play = gpus()
+    sampled(play, cuda0=9, cuda1=9)
+    play.boot("p/0.1", "p/1.1")
+    assert where(play) == [A, B]
+    sampled(play, cuda0=5)
+    succeed(play, "p/1.1")
+    assert where(play) == [A, A]
+    sampled(play, cuda0=5, cuda1=9)
+    succeed(play, "p/1.2")
+
+    assert where(play) == [A, B]
+
+
+def test_nor_is_it_found_out_more_than_once_where_the_driver_says_nothing() -> None:
+    play = gpus()
+    play.boot("p/0.1", "p/1.1")
+    play.exit("p/1.1")
+    play.ring(1)
+    die(play, "p/1.2", B)
+    play.ring(1)
+    play.boot("p/1.3")
+    play.now += 3600
+    succeed(play, "p/1.3")
+
+    assert where(play) == [A, A]
+    assert [said["seat"] for said in play.topics("worker.died")] == ["p/1.1", "p/1.2", "p/1.3"]
 
 
 def test_deaths_that_may_pass_are_forgotten_with_time() -> None:
