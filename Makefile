@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+HEAVY  := .venv-engines
 SOAK_S ?= 3600
 ROUNDS ?= 200
 
-.PHONY: demo test check lint fast bench docs format clean soak help
+.PHONY: demo test heavy engines check lint fast bench docs format clean soak help
 
 help:             ## this list
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,10 +15,17 @@ help:             ## this list
 demo: $(STAMP)    ## transcribe a real recording through a pool of two warm workers
 	@$(BIN)/asrd demo
 
-test: lint        ## linters and all tests: what CI runs
+test: lint        ## linters and all tests, but for those of `make heavy`
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: test       ## the same
+heavy: engines    ## the engines on torch, for real: 2 GB of packages, a few minutes
+	ASRD_TEST_ENGINES_PYTHON=$(CURDIR)/$(HEAVY)/whisperx/bin/python \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/engines
+
+check: test heavy ## all that CI runs
+
+engines: $(STAMP) ## the environment of `make heavy`, by the command that users have
+	$(BIN)/asrd engines install whisperx --cpu --dir $(HEAVY)
 
 lint: $(STAMP)    ## formatting, style, types, arrows between the parts
 	$(BIN)/ruff format --check .
@@ -45,7 +53,7 @@ format: $(STAMP)  ## put the code into its format
 	$(BIN)/ruff check --fix .
 
 clean:            ## remove what make has made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(HEAVY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

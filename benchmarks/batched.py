@@ -1,4 +1,4 @@
-"""One long audio, decoded window after window and in batches: speed, and words that are lost.
+"""One long audio, decoded window after window, with voice activity detection, and in batches: speed, and words lost.
 
 The engine runs in a process of its own for each number of threads, in the environment that asrd gives its workers. The
 ways take turns; the texts are held against what was read, and against that of one window after the other.
@@ -10,36 +10,40 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import msgspec
 import numpy as np
 
 from bare_whisper import worker_environment
 from children import dies_with_parent, end
-from clips import SPEECH
 from figures import Aim, Run, Table, command_line, over_rounds, spread
+from long_reference import GAP_S, RATE, Recorded, record
+from long_text import plain, wer
 
-RATE = 16_000
-GAP_S = 0.6
+MINUTES, QUICK_MINUTES = 5.0, 2.0
+SEED = 5
+BEAM = 5
 SEQUENTIAL = "one after the other"
-LIBRARY = "the library's batch 4, with timestamps"
+VAD = "one after the other, VAD"
+BATCH = "batch 4"
+LIBRARY = {"the library's batch 4": True, "the library's batch 4, with timestamps": False}
+"""Its ``without_timestamps``: as it is, and as in its sequential way."""
 WAYS: dict[str, dict[str, Any]] = {
     SEQUENTIAL: {"batch_size": 0},
-    "one after the other, VAD": {"batch_size": 0, "vad_filter": True},
+    VAD: {"batch_size": 0, "vad_filter": True},
     "batch 2": {"batch_size": 2},
-    "batch 4": {"batch_size": 4},
+    BATCH: {"batch_size": 4},
     "batch 8": {"batch_size": 8},
     "batch 4, a segment a window": {"batch_size": 4, "without_timestamps": True},
-    LIBRARY: {},
+    **{way: {} for way in LIBRARY},
 }
-QUICK = (SEQUENTIAL, "batch 4", LIBRARY)
-WORDS = jiwer.Compose([jiwer.ToLowerCase(), jiwer.SubstituteRegexes({r"\bmr\b": "mister"}), jiwer.RemovePunctuation()])
+FEW = (SEQUENTIAL, VAD, BATCH, *LIBRARY)
+"""Those of a quick run, and of two threads."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -55,10 +59,10 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """``with Engine(threads, repeats) as engine``: a process with a warm model and the audio."""
+    """``with Engine(threads, samples) as engine``: a process with a warm model and the audio."""
 
-    def __init__(self, threads: int, repeats: int) -> None:
-        self._arguments = [sys.executable, __file__, "--engine", str(threads), str(repeats)]
+    def __init__(self, threads: int, samples: Path) -> None:
+        self._arguments = [sys.executable, __file__, "--engine", str(threads), str(samples)]
         self._environment = worker_environment(threads)
 
     def __enter__(self) -> "Engine":
@@ -83,41 +87,23 @@ class Engine:
         return msgspec.json.decode(self._process.stdout.readline(), type=Done)
 
 
-def joined(repeats: int) -> tuple[np.ndarray, str]:
-    """The sentences of the tests one after the other, so many times, each time beginning with another; and the text."""
-    texts: dict[str, str] = json.loads((SPEECH / "transcripts.json").read_text())
-    names = [name for turn in range(repeats) for name in _turned(sorted(texts), turn)]
-    gap = np.zeros(int(GAP_S * RATE), np.float32)
-    samples = np.concatenate([part for name in names for part in (_samples(SPEECH / name), gap)])
-    return samples, " ".join(texts[name] for name in names)
-
-
-def _turned(names: list[str], turn: int) -> list[str]:
-    at = turn % len(names)
-    return names[at:] + names[:at]
-
-
-def _samples(path: Path) -> np.ndarray:
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.dtype("<i2")).astype(np.float32) / 32_768
-
-
-def serve(threads: int, repeats: int) -> None:
+def serve(threads: int, path: Path) -> None:
     """The process with the engine: one way a line in, one result a line out."""
     from faster_whisper import BatchedInferencePipeline
 
     from asrd_worker.audio import Decoded
-    from asrd_worker.engines.base import options_of, settings_of
+    from asrd_worker.engines.base import settings_of
     from asrd_worker.engines.faster_whisper import FasterWhisper
 
     engine = FasterWhisper(settings_of(FasterWhisper, {"model": "tiny.en", "threads": threads}), "default/0.1")
     engine.load()
     engine.warm_up()
-    samples, _ = joined(repeats)
+    samples = np.fromfile(path, np.dtype("<i2")).astype(np.float32) / np.float32(32_768)
     heard = Decoded(samples=samples, duration=samples.size / RATE, warnings=[])
 
     def ours(way: str) -> Done:
-        decoding = engine.transcribe(heard, options_of(FasterWhisper, WAYS[way]))
+        options = msgspec.convert({"language": "en", "beam_size": BEAM, **WAYS[way]}, FasterWhisper.Options)
+        decoding = engine.transcribe(heard, options)
         start, text = time.perf_counter(), ""
         while True:
             try:
@@ -128,104 +114,99 @@ def serve(threads: int, repeats: int) -> None:
                 efficiency = work.batch_rows / work.batch_room if work.batch_room else 0.0
                 return Done(wall, text, work.windows, efficiency, work.attempts - work.windows)
 
-    def theirs() -> Done:
+    def theirs(*, without_timestamps: bool) -> Done:
         start = time.perf_counter()
         pipeline = BatchedInferencePipeline(engine._model)
-        segments, _info = pipeline.transcribe(samples, batch_size=4, without_timestamps=False)
+        said: dict[str, Any] = {"language": "en", "beam_size": BEAM, "without_timestamps": without_timestamps}
+        segments, _info = pipeline.transcribe(samples, batch_size=4, **said)
         text = "".join(segment.text for segment in segments)
         return Done(time.perf_counter() - start, text)
 
     for line in sys.stdin:
         way = json.loads(line)
-        done = theirs() if way == LIBRARY else ours(way)
+        done = theirs(without_timestamps=LIBRARY[way]) if way in LIBRARY else ours(way)
         sys.stdout.buffer.write(msgspec.json.encode(done) + b"\n")
         sys.stdout.flush()
 
 
-def rounds_of(threads: int, ways: list[str], repeats: int, rounds: int) -> Iterator[dict[str, Done]]:
-    """Interleaved rounds, after one that is not counted."""
-    with Engine(threads, repeats) as engine:
-        for way in ways:
-            engine.decode(way)
+def rounds_of(threads: int, ways: list[str], recorded: Recorded, rounds: int) -> Iterator[dict[str, Done]]:
+    """Interleaved rounds. The one with the largest batch is done once before: memory grows to its high-water mark."""
+    with Engine(threads, recorded.samples) as engine:
+        engine.decode(max(ways, key=lambda way: WAYS[way].get("batch_size", 0)))
         for number in range(rounds):
             turn = number % len(ways)
             yield {way: engine.decode(way) for way in ways[turn:] + ways[:turn]}
             print(f"{threads} thread(s): round {number + 1} of {rounds}", flush=True)
 
 
-def table(threads: int, rounds: list[dict[str, Done]], seconds: float, truth: str) -> Table:
-    """Speed and words of each way."""
+def table(threads: int, rounds: list[dict[str, Done]], recorded: Recorded) -> Table:
+    """Speed and words of each way; the words are those of the last round."""
     rows = []
-    for way in WAYS:
-        if way in rounds[0]:
-            last = rounds[-1][way]
-            rows.append(
-                [
-                    way,
-                    spread(over_rounds(rounds, lambda r, way=way: seconds / r[way].wall), ".1f"),
-                    spread(over_rounds(rounds, lambda r, way=way: ratio(r, way))),
-                    f"{wer(rounds[-1][SEQUENTIAL].text, last.text):.3f}",
-                    f"{wer(truth, last.text):.3f}",
-                    str(last.windows or "-"),
-                    f"{last.efficiency:.2f}" if last.efficiency else "-",
-                ]
-            )
+    for way in (way for way in WAYS if way in rounds[0]):
+        last = rounds[-1][way]
+        speed = over_rounds(rounds, lambda r, way=way: recorded.seconds / r[way].wall)
+        cells = [spread(speed, ".1f"), *(spread(ratio(rounds, way, to)) for to in (SEQUENTIAL, VAD))]
+        cells += [str(len(plain(last.text).split())), f"{wer(rounds[-1][SEQUENTIAL].text, last.text):.3f}"]
+        cells += [f"{wer(recorded.truth, last.text):.3f}", str(last.windows or "-")]
+        cells += [f"{last.efficiency:.2f}" if last.efficiency else "-", "-" if way in LIBRARY else str(last.fallbacks)]
+        rows.append([way, *cells])
+    columns = ["way", "speed", "of the first", "of VAD alone", "words", "WER to the first", "WER to what was read"]
     return Table(
         title=f"{threads} thread(s), audio seconds per second, median over the rounds (smallest-largest)",
-        columns=["way", "speed", "of the first", "WER to the first", "WER to what was read", "windows", "efficiency"],
+        columns=[*columns, "windows", "efficiency", "fallbacks"],
         rows=rows,
+        note=f"{len(plain(recorded.truth).split())} words were read.",
     )
 
 
-def ratio(done: dict[str, Done], way: str) -> float:
-    """How many times as fast as one window after the other, in the same round."""
-    return done[SEQUENTIAL].wall / done[way].wall
+def ratio(rounds: list[dict[str, Done]], way: str, to: str) -> tuple[float, float, float]:
+    """How many times as fast as another way, in each round."""
+    return over_rounds(rounds, lambda r: r[to].wall / r[way].wall)
 
 
-def wer(expected: str, heard: str) -> float:
-    """The share of words that are wrong, missing or too many."""
-    return float(jiwer.wer(WORDS(expected.replace("-", " ")), WORDS(heard.replace("-", " "))))
+def unsteady(rounds: list[dict[str, Done]]) -> list[str]:
+    """The ways whose text is not the same in all rounds: windows that fall back are decoded with chance."""
+    return [way for way in rounds[0] if len({r[way].text for r in rounds}) > 1]
+
+
+def aims(one: list[dict[str, Done]]) -> list[Aim]:
+    """The bounds, with one thread."""
+    error = wer(one[-1][SEQUENTIAL].text, one[-1][BATCH].text)
+    text = f"WER of {BATCH} to {SEQUENTIAL}, 1 thread"
+    return [
+        Aim(text=text, measured=error, bound=0.05, at_most=True),
+        *(
+            Aim(text=f"speed of {BATCH} as a multiple of {to}, 1 thread", measured=ratio(one, BATCH, to)[0], bound=1.0)
+            for to in (SEQUENTIAL, VAD)
+        ),
+    ]
 
 
 def main(run: Run) -> None:
     """Measure and report."""
-    repeats = 4 if run.quick else 12
-    ways = [way for way in WAYS if not run.quick or way in QUICK]
-    samples, truth = joined(repeats)
-    seconds = samples.size / RATE
     most = len(os.sched_getaffinity(0))
-    found = {
-        n: list(rounds_of(n, ways, repeats, run.rounds)) for n in ((1,) if run.quick else sorted({1, min(2, most)}))
-    }
-    one = found[1]
-    aims = [
-        Aim(
-            text="words of batch 4 that differ from one after the other",
-            measured=wer(one[-1][SEQUENTIAL].text, one[-1]["batch 4"].text),
-            bound=0.05,
-            at_most=True,
-        ),
-        Aim(
-            text="speed of batch 4 as a multiple of one after the other, 1 thread",
-            measured=over_rounds(one, lambda r: ratio(r, "batch 4"))[0],
-            bound=1.0,
-        ),
-    ]
+    ways = {1: list(FEW if run.quick else WAYS)}
+    if most > 1 and not run.quick:
+        ways[2] = list(FEW)
+    with tempfile.TemporaryDirectory(prefix="asrd-bench-") as scratch:
+        recorded = record(Path(scratch).resolve(), QUICK_MINUTES if run.quick else MINUTES, SEED)
+        found = {threads: list(rounds_of(threads, these, recorded, run.rounds)) for threads, these in ways.items()}
     settings = {
         "model": "tiny.en, int8, cpu",
-        "options": "beam 5",
-        "audio_s": round(seconds, 1),
+        "options": f"beam {BEAM}, condition_on_previous_text=False",
+        "audio_s": round(recorded.seconds, 1),
         "silence_between_s": GAP_S,
         "rounds": run.rounds,
-        "fallbacks": {way: one[-1][way].fallbacks for way in ways},
+        "other_texts_in_other_rounds": sorted({way for rounds in found.values() for way in unsteady(rounds)}),
     }
-    tables = [table(n, rounds, seconds, truth) for n, rounds in found.items()]
-    run.finish("Batches of windows", settings, tables, aims, [msgspec.to_builtins(r) for r in found.values()])
+    tables = [table(threads, rounds, recorded) for threads, rounds in found.items()]
+    raw = [msgspec.to_builtins(rounds) for rounds in found.values()]
+    run.finish("Batches of windows", settings, tables, aims(found[1]), raw)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--engine"]:
         with contextlib.suppress(KeyboardInterrupt):
-            serve(int(sys.argv[2]), int(sys.argv[3]))
+            serve(int(sys.argv[2]), Path(sys.argv[3]))
     else:
         main(command_line("Long audio in batches and without.", rounds=3, quick_rounds=1))

@@ -18,7 +18,6 @@ from long_station import BARE, BATCHED, CUT, CUT_ONE, WHOLE, WORKERS, Station, S
 from long_text import text_tables, wer
 
 SHORT_WAYS = (CUT, CUT_ONE, WHOLE, BATCHED, BARE)
-LONG_WAYS = (CUT, CUT_ONE, WHOLE)
 THREE_HOURS_MIN = 180.0
 CLIP_MIN = 0.4
 """For warming up: one window."""

@@ -61,8 +61,8 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
         cells += [f"{self.cpu_s / self.plain_cpu_s:.3f}"]
         cells += [f"{x:.1f}" for x in (self.cpu_s, self.plain_cpu_s, self.start_cpu_s)]
         note = (
-            "By audio: the seconds transcribed in both lives, of those of the file; at most: with the windows that were "
-            "being decoded. By CPU: of the workers, without their second start, of that when nobody kills them."
+            "By audio: seconds transcribed in both lives, of those of the file; at most: with the windows that were at "
+            "work then. By CPU: of the workers, without their second start, of what it takes when nobody kills them."
         )
         title = "kill -9 of the daemon, and so of all workers"
         return Table(title=title, columns=columns, rows=[[*cells, "yes" if self.same_text else "no"]], note=note)
@@ -121,7 +121,7 @@ def _most_of_it(client: asrd.Client, job: str, seconds: float) -> float:
 
 
 def _second_life(daemon: Station, job: str) -> tuple[float, asrd.Finished]:
-    """The seconds that the next daemon knows to be done, before its workers can have done more; and how the job ended."""
+    """The seconds that the next daemon finds done, before its workers can have done more; and how the job ended."""
     restart(daemon, 0)
     daemon.control.close()
     daemon.control = Control(daemon.addresses.control)

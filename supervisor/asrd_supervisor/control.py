@@ -166,7 +166,7 @@ class Control:
 
     def _set(self, name: str, settings: dict[str, Any], *, resting: bool) -> msg.Done | msg.Refused:
         """Held against the same rules as the file."""
-        known = self._core.pools[name].staffing.editions.wanted.settings
+        known = self._core.pools[name].staffing.renewal.editions.wanted.settings
         try:
             made = sizing.reset(self._config.pools[name], f"pools.{name}", {**known, **settings})
         except ConfigError as error:

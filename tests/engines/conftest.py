@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Write what was recorded with ``record_property``."""

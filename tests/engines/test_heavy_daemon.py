@@ -178,7 +178,7 @@ def _cues_have_speakers(srt: str) -> None:
     assert len({LABEL.match(cue[2])[1] for cue in cues}) == 2  # type: ignore[index]
     ends = [time for cue in cues for time in cue[1].split(" --> ")]
     assert ends == sorted(ends)
-    assert "00:00:00,000" <= ends[0] and ends[-1] <= "00:00:30,000"
+    assert ends[0] >= "00:00:00,000" and ends[-1] <= "00:00:30,000"
 
 
 def _attributed_error(transcript: dict[str, Any], truth: Truth) -> float:
@@ -221,7 +221,7 @@ def test_so_it_does_with_whisperx_and_its_alignment(
     assert transcript["asrd"]["seat"].startswith("x/")
     assert transcript["asrd"]["timings"]["align"] > 0
     text = _normal(transcript["text"])
-    assert "i'm sheila in texas" in text and "yankee" in text, text
+    assert "this is diane" in text and "call me a yankee" in text, text
 
 
 def test_a_killed_diarizer_costs_time_and_no_speaker(three: Heavy, truth: Truth, tmp_path: Path) -> None:

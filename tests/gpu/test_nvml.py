@@ -1,75 +1,26 @@
 """NVML on a machine with a GPU: what a process really takes there is what the driver is understood to say."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
 
 import pytest
 from structlog.testing import capture_logs
 
 from asrd_supervisor.probes.gpus import Gpus
 from asrd_supervisor.probes.nvml import Nvml, Reading
+from gpu import cards
+from gpu.cards import MB, Taker
 from support.wait import eventually
 
-pytestmark = pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="needs a GPU")
-pytest.importorskip("pynvml", reason="needs nvidia-ml-py")
+pytestmark = pytest.mark.skipif(bool(cards.missing()), reason=cards.missing())
 
-MB = 1 << 20
 CONTEXT = 2048 * MB
 """More than a CUDA context takes by itself."""
 
-TAKER = """
-import ctypes
-import sys
 
-cuda = ctypes.CDLL("libcuda.so.1")
-
-
-def must(error):
-    assert error == 0, error
-
-
-must(cuda.cuInit(0))
-context = ctypes.c_void_p()
-must(cuda.cuCtxCreate_v2(ctypes.byref(context), 0, 0))
-print("context", flush=True)
-for line in sys.stdin:
-    memory = ctypes.c_void_p()
-    must(cuda.cuMemAlloc_v2(ctypes.byref(memory), ctypes.c_size_t(int(line))))
-    print("taken", flush=True)
-"""
-
-
-class Taker:
-    """A process with a CUDA context on the first GPU."""
-
-    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str]) -> None:
-        self.pid = pid
-        self._stdin = stdin
-        self._stdout = stdout
-        assert stdout.readline() == "context\n", "no CUDA context; the reason is on stderr"
-
-    def take(self, size: int) -> None:
-        """Some more bytes."""
-        self._stdin.write(f"{size}\n")
-        self._stdin.flush()
-        assert self._stdout.readline() == "taken\n"
-
-
-@contextmanager
-def _taking() -> Iterator[Taker]:
-    environ = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    environ.pop("CUDA_VISIBLE_DEVICES", None)
-    command = [sys.executable, "-c", TAKER]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        yield Taker(process.pid, process.stdin, process.stdout)
+@pytest.fixture(autouse=True)
+def all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver counts all GPUs, whatever is hidden from those who compute."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def _told(nvml: Nvml, taker: Taker) -> int:
@@ -82,7 +33,7 @@ def _told(nvml: Nvml, taker: Taker) -> int:
 
 def test_memory_of_a_process() -> None:
     nvml = Nvml()
-    with _taking() as taker:
+    with cards.taking() as taker:
         before = _told(nvml, taker)
         taker.take(512 * MB)
         after = _told(nvml, taker)
@@ -93,7 +44,7 @@ def test_memory_of_a_process() -> None:
 
 def test_of_two_processes_each_has_its_own() -> None:
     nvml = Nvml()
-    with _taking() as small, _taking() as large:
+    with cards.taking() as small, cards.taking() as large:
         large.take(1024 * MB)
         _told(nvml, small)
         vram = nvml.read({small.pid: "cuda:0", large.pid: "cuda:0"}).vram
@@ -103,7 +54,7 @@ def test_of_two_processes_each_has_its_own() -> None:
 
 def test_free_memory_goes_down_and_comes_back() -> None:
     nvml = Nvml()
-    with _taking() as taker:
+    with cards.taking() as taker:
         before = nvml.read({taker.pid: "cuda:0"}).free["cuda:0"]
         taker.take(1024 * MB)
         during = nvml.read({taker.pid: "cuda:0"}).free["cuda:0"]

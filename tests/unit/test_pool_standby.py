@@ -338,7 +338,7 @@ def test_reload_keeps_what_was_set() -> None:
     play.tell(ev.RenewRequested("p", "reload"))
     play.exit("p/0.2")
     assert loads(play.boot("p/0.3")) == [("p/0.3", FIRST)]
-    assert play.core.pools["p"].staffing.editions.wanted.settings == {"compute_type": FIRST}
+    assert play.core.pools["p"].staffing.renewal.editions.wanted.settings == {"compute_type": FIRST}
 
 
 def test_what_cannot_be_loaded_is_taken_back_and_the_others_stay() -> None:
@@ -350,7 +350,7 @@ def test_what_cannot_be_loaded_is_taken_back_and_the_others_stay() -> None:
     assert play.ring(2) == []
     assert (play.states(), status(play)) == ("idle idle vacant", "ready")
     staffing = play.core.pools["p"].staffing
-    assert (staffing.editions.fault, staffing.behind, staffing.least_ready) == ("no such type", 0, 2)
+    assert (staffing.renewal.editions.fault, staffing.renewal.behind, staffing.least_ready) == ("no such type", 0, 2)
     (told,) = play.topics("pool.change_failed")
     assert (told["fault"], told["settings"]) == ("no such type", {"compute_type": FIRST})
     assert play.sent(play.submit("a")) == [("a", "p/0.1")]
@@ -373,7 +373,7 @@ def test_a_death_before_it_is_warm_is_enough_to_take_it_back() -> None:
     play = surge()
     play.tell(renew(), greeted("p/2.1"))
     play.exit("p/2.1", "SIGKILL")
-    assert play.core.pools["p"].staffing.editions.wanted.load is None
+    assert play.core.pools["p"].staffing.renewal.editions.wanted.load is None
     play.ring(2)
     assert play.states() == "idle idle vacant"
 
@@ -382,7 +382,7 @@ def test_one_that_died_before_it_was_told_anything_is_tried_again() -> None:
     play = surge()
     play.tell(renew())
     play.exit("p/2.1", "SIGKILL")
-    assert play.core.pools["p"].staffing.editions.wanted.load == FIRST
+    assert play.core.pools["p"].staffing.renewal.editions.wanted.load == FIRST
     assert play.ring(2) == [do.Spawn(seat("p/2.2"))]
 
 
@@ -393,7 +393,7 @@ def test_what_one_could_load_is_not_taken_back() -> None:
     play.exit("p/0.1")
     play.tell(greeted("p/0.2"))
     play.exit("p/0.2", "SIGKILL")
-    assert play.core.pools["p"].staffing.editions.wanted.load == FIRST
+    assert play.core.pools["p"].staffing.renewal.editions.wanted.load == FIRST
     assert play.core.pools["p"].deaths == {"SIGKILL": 1}
     play.ring(0)
     assert loads(play.boot("p/0.3")) == [("p/0.3", FIRST)]
@@ -407,7 +407,7 @@ def test_a_second_change_goes_back_to_the_last_one_that_was_good() -> None:
     play.exit("p/0.1")
     play.tell(renew(SECOND))
     fail_to_load(play, "p/0.2")
-    assert play.core.pools["p"].staffing.editions.wanted.load == FIRST
+    assert play.core.pools["p"].staffing.renewal.editions.wanted.load == FIRST
     play.ring(0)
     assert play.states() == "vacant idle"
 

@@ -109,6 +109,9 @@ LIVE_STATES = frozenset(
 LEAVING_STATES = frozenset({State.DRAINING, State.STOPPING})
 """Retired on purpose and not gone yet."""
 
+MOVING_STATES = frozenset({State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES})
+"""On the way in or out, and it ends soon."""
+
 
 def step(state: State, what: Input) -> State | Cell:
     """The cell of the table."""

@@ -12,14 +12,14 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.devices import Devices
-from asrd_supervisor.core.edition import MEMORY
 from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.losses import Losses
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.placement import Placement
 from asrd_supervisor.core.policy import PoolPolicy
-from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.slot import Slot, all_failed
 from asrd_supervisor.core.staffing import Staffing
 from asrd_supervisor.core.steps import Steps
 from asrd_supervisor.core.tally import Tally
@@ -28,13 +28,7 @@ from asrd_supervisor.core.usage import Usage
 
 Out = list[do.Action | ev.Event]
 
-HANGS = frozenset({"busy deadline", "stalled", "stopped by a signal"})
-"""Kills of workers that made no end, or no progress, of a step."""
-
 _BUSY = (State.BUSY, State.DRAINING)
-
-WANTED_KILLS = frozenset({"retired", "shut down"})
-"""Kills that are no deaths: the worker was not needed any more."""
 
 
 class Pool:
@@ -48,11 +42,11 @@ class Pool:
         self.monitor = Monitor(policy, self.slots)
         self.staffing = Staffing(policy, self.slots, self.monitor)
         self.placement = Placement(policy, self.slots, devices)
-        self.deaths: Counter[str] = Counter()
         self.stale = 0
         self.usage = Usage()
         self._held = False
         self._turns = Turns(self.slots, self.backlog)
+        self._losses = Losses(policy, self.slots, self.staffing, self.placement, self.monitor)
         self._steps = Steps(policy, self.slots, self.staffing, self.monitor, devices)
 
     @property
@@ -64,6 +58,11 @@ class Pool:
     def pace(self) -> Pace:
         """How long the work takes."""
         return self._steps.pace
+
+    @property
+    def deaths(self) -> Counter[str]:
+        """Workers that have died, by how."""
+        return self._losses.deaths
 
     @property
     def tally(self) -> Tally:
@@ -83,8 +82,7 @@ class Pool:
     @property
     def unavailable(self) -> bool:
         """No worker, and none on its way: every seat in use has failed."""
-        states = {slot.state for slot in self.slots}
-        return State.FAILED in states and states <= {State.FAILED, State.VACANT}
+        return all_failed(self.slots)
 
     @property
     def hopeless(self) -> bool:
@@ -176,9 +174,9 @@ class Pool:
             case ev.WorkerBroke():
                 return [*slot.apply(Input.BROKEN, now, f"breach: {event.what}")]
             case ev.WorkerExited():
-                return self._exited(now, slot, event)
+                return self._losses.exited(now, slot, event)
             case ev.StepFaulted(fault=fault, leave=True) if fault.code is Code.OUT_OF_MEMORY:
-                return [*self._steps.react(now, slot, event), *self._take_less(now, slot, fault)]
+                return [*self._steps.react(now, slot, event), *self._losses.starved(now, slot, fault)]
             case ev.AttemptPersisted():
                 return self._steps.send(now, slot, event)
             case _:
@@ -204,49 +202,6 @@ class Pool:
             fields |= {"start_s": round(slot.age(now), 3), "device": slot.device}
             out.append(do.Announce("worker.ready", fields))
         return out
-
-    def _exited(self, now: float, slot: Slot, event: ev.WorkerExited) -> Out:
-        step, seat = slot.task, slot.seat
-        hung = slot.kill_reason in HANGS
-        how = slot.kill_reason or event.how
-        out: Out = [*slot.apply(Input.EXIT, now)]
-        if slot.state is State.BACKOFF and how not in WANTED_KILLS:
-            slot.hopeless = event.hopeless
-            slot.last_fault = slot.said or how
-            self.deaths[how] += 1
-            fields = {"seat": str(seat), "how": how, "fault": slot.last_fault, "job": step.job if step else None}
-            out.append(do.Announce("worker.died", {**fields, "log_tail": list(event.log_tail)}))
-        else:
-            out.append(do.Announce("worker.left", {"seat": str(seat), "how": how}))
-        if slot.state is State.BACKOFF:
-            # A suspect kills whoever has it: that is not the fault of the seat. Nor is it what it was told to load.
-            misled = self.staffing.misled(slot) if how not in WANTED_KILLS else None
-            slot.hopeless = slot.hopeless and misled is None
-            if misled is None and how not in WANTED_KILLS:
-                out += self.placement.died(now, slot)
-            suspect = step is not None and step.suspect and slot.sent
-            out += [*(misled or []), *slot.back_off(now, blameless=suspect or misled is not None)]
-        if slot.state is State.FAILED:
-            out.append(do.Announce("worker.failed", {"seat": str(seat), "fault": slot.last_fault}))
-            out += self._fall_back(now)
-        lost = ev.Lost(seat, how, hung, event.log_tail, unsent=not slot.sent)
-        cancelled = slot.cancelling
-        slot.task, slot.sent = None, False
-        if step is not None:
-            out.append(ev.StepEnded(step, ev.Withdrawn(seat) if cancelled else lost))
-        return out
-
-    def _take_less(self, now: float, slot: Slot, fault: Fault) -> Out:
-        """The next worker may find room for what this one had none for; if that is not enough, all shall take less."""
-        said = self.placement.starved(now, slot, fault.message)
-        return [*said, *(self.staffing.obey(now, ev.RenewRequested(self.name, MEMORY)) if said else [])]
-
-    def _fall_back(self, now: float) -> Out:
-        """Go on where the pool was not meant to compute, if it may and has to."""
-        said = self.placement.give_up() if self.unavailable else []
-        if said:
-            self.monitor.renewed()
-        return [*said, *(self.staffing.revive_all(now) if said else [])]
 
     # --- the host, and time -------------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 import random
 from collections import deque
+from collections.abc import Iterable
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core.edition import Edition
 from asrd_supervisor.core.events import StepRef
 from asrd_supervisor.core.health.vitals import Vitals
-from asrd_supervisor.core.lifecycle import LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
+from asrd_supervisor.core.lifecycle import LEAVING_STATES, LIVE_STATES, READY_STATES, Bug, Cell, Input, State, step
 from asrd_supervisor.core.policy import INT8, PoolPolicy
 from asrd_supervisor.core.recycle import limit_of
 from asrd_supervisor.core.restarts import Restarts
@@ -219,3 +220,14 @@ class Slot:
         """Another try is wanted: deaths count from zero, and a configuration may have been mended."""
         self._restarts.forgive()
         self.hopeless = False
+
+
+def all_failed(slots: Iterable[Slot]) -> bool:
+    """Whether no worker of a pool is there, and none on its way: every seat in use has failed."""
+    states = {slot.state for slot in slots}
+    return State.FAILED in states and states <= {State.FAILED, State.VACANT}
+
+
+def stands(slot: Slot) -> bool:
+    """The seat counts as taken: all do but the vacant ones and those whose worker is on its way out."""
+    return slot.state is not State.VACANT and slot.state not in LEAVING_STATES

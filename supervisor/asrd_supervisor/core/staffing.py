@@ -5,32 +5,22 @@ that one is warm the old one is retired, and its seat is the next spare. So at m
 time, and the number of ready workers never falls below the number wanted.
 
 A pool that rests has empty seats, and is as good as any other: the next step that is queued fills them.
-
-When the engine shall be loaded anew, the workers are replaced in the same way. If the first one that tries cannot load
-it, the others stay, and what was loaded before is wanted again.
 """
 
 from collections import Counter
 
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.edition import MEMORY, Editions
 from asrd_supervisor.core.health.monitor import Monitor
-from asrd_supervisor.core.lifecycle import LEAVING_STATES, Input, State
+from asrd_supervisor.core.lifecycle import MOVING_STATES, Input, State
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Facts, Verdict, judge
+from asrd_supervisor.core.renewal import RENEWALS, Renewal
 from asrd_supervisor.core.rest import Rest
-from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.slot import Slot, stands
 
-_MOVING = {State.STARTING, State.WARMING, State.KILLING, *LEAVING_STATES}
-"""Somebody is on the way in or out, and it ends soon."""
-
-_UNSETTLED = {*_MOVING, State.BACKOFF, State.FAILED}
+_UNSETTLED = {*MOVING_STATES, State.BACKOFF, State.FAILED}
 """That, or nobody knows when it ends."""
-
-
-_RENEWALS = ("changed", "reload", MEMORY)
-"""Reasons to replace a worker for what it has loaded."""
 
 
 class Staffing:
@@ -44,9 +34,8 @@ class Staffing:
         self._closing = False
         self._emptied = False
         self._complete = False
-        self._changing = False
         self.rest = Rest(policy.idle_ttl)
-        self.editions = Editions()
+        self.renewal = Renewal(policy, slots, monitor)
         self.recycles: Counter[str] = Counter()
         self.least_ready: int | None = None
         """The smallest number of ready workers since the pool was first fully staffed; None before."""
@@ -98,7 +87,7 @@ class Staffing:
             case ev.WakeRequested() if not self._closing:
                 return [*self._wake(), *self.revive_all(now)]
             case ev.RenewRequested() if not self._closing:
-                return self._renew(now, order)
+                return [*self.renewal.begin(order), *self.revive_all(now)]
             case _:
                 return []
 
@@ -111,15 +100,6 @@ class Staffing:
         self._condemned, self._complete = None, False
         retired = [action for slot in self._slots for action in slot.apply(Input.RETIRE, now, "retired")]
         return [do.Announce("pool.standby", fields), *retired]
-
-    def _renew(self, now: float, event: ev.RenewRequested) -> list[do.Action]:
-        self._changing = True
-        edition = self.editions.renew(event.reason, event.settings, event.load)
-        self._monitor.renewed()
-        for slot in self._slots:
-            slot.next_edition = edition
-        fields = {"pool": self._policy.name, "reason": edition.reason, "settings": edition.settings}
-        return [do.Announce("pool.changing", fields), *self.revive_all(now)]
 
     def revive_all(self, now: float) -> list[do.Action]:
         """Failed seats get another try."""
@@ -150,6 +130,17 @@ class Staffing:
         self._emptied = True
         return True
 
+    def warmed(self, slot: Slot) -> None:
+        """A worker is warm, so what it has loaded is good."""
+        self.rest.warmed()
+        self.renewal.warmed(slot)
+
+    def misled(self, slot: Slot) -> list[do.Action] | None:
+        """See :meth:`Renewal.misled`; a worker that was to be replaced may have what is wanted now."""
+        said = self.renewal.misled(slot)
+        self._reconsider()
+        return said
+
     # --- what it does by itself ---------------------------------------------------------------------------------------
 
     def reconcile(self, now: float, *, waits: bool = False) -> list[do.Action]:
@@ -163,7 +154,7 @@ class Staffing:
         actions += self._condemn(now)
         actions += self._replace(now)
         actions += self._fill(now)
-        actions += self._tell_of_change()
+        actions += self.renewal.told()
         delay = self.rest.delay(now)
         return actions if delay is None else [*actions, self._idle_timer(delay)]
 
@@ -177,7 +168,7 @@ class Staffing:
             return self._wake()
         self.rest.look(now, work=waits or any(slot.task for slot in self._slots))
         well = any(s.ready for s in self._slots) and all(s.state is not State.FAILED for s in self._slots)
-        return self.send_home(now, "idle") if well and self.rest.due(now) and not self._changing else []
+        return self.send_home(now, "idle") if well and self.rest.due(now) and not self.renewal.going_on else []
 
     def _wake(self) -> list[do.Action]:
         slept = self.rest.asleep
@@ -186,7 +177,7 @@ class Staffing:
 
     def wanted(self, slot: Slot) -> bool:
         """Whether the seat of a worker that is gone shall be taken again. A failed seat keeps no other one empty."""
-        others = sum(_stands(s) and s.state is not State.FAILED for s in self._slots if s is not slot)
+        others = sum(stands(s) and s.state is not State.FAILED for s in self._slots if s is not slot)
         return not self._closing and others < self._target()
 
     def _target(self) -> int:
@@ -195,14 +186,14 @@ class Staffing:
         return self._policy.workers + (1 if self._condemned and self._policy.start_first else 0)
 
     def _standing(self) -> int:
-        return sum(_stands(slot) for slot in self._slots)
+        return sum(stands(slot) for slot in self._slots)
 
     def _reconsider(self) -> None:
         """A condemned worker that died by itself, or has what is wanted after all, needs no retirement any more."""
         if self._condemned is None:
             return
         slot, generation, verdict = self._condemned
-        pointless = verdict.reason in _RENEWALS and not self._outdated(slot)
+        pointless = verdict.reason in RENEWALS and not self.renewal.outdated(slot)
         if slot.generation != generation or not slot.ready or pointless:
             self._condemned = None
 
@@ -222,58 +213,16 @@ class Staffing:
 
     def _dismiss_nonsense(self, now: float) -> list[do.Action]:
         """Wrong text is worse than waiting; but if all talk nonsense, one of them has to show that it helps."""
-        if any(slot.state in _MOVING for slot in self._slots):
+        if any(slot.state in MOVING_STATES for slot in self._slots):
             return []
         for slot in self._slots:
             if slot.ready and (verdict := self._monitor.nonsense(now, slot)):
                 return self.dismiss(now, slot, verdict)
         return []
 
-    # --- what they have loaded ----------------------------------------------------------------------------------------
-
-    @property
-    def behind(self) -> int:
-        """Workers that have loaded, or are loading, something else than what is wanted."""
-        return sum(self._outdated(slot) and _stands(slot) for slot in self._slots)
-
-    def _outdated(self, slot: Slot) -> bool:
-        return slot.live and slot.edition is not None and slot.edition.number != self.editions.wanted.number
-
-    def warmed(self, slot: Slot) -> None:
-        """A worker is warm, so what it has loaded is good."""
-        self.rest.warmed()
-        self.editions.warmed(slot.edition)
-
-    def misled(self, slot: Slot) -> list[do.Action] | None:
-        """A worker died before it was warm. None if that is its own affair; else it had been told to load what is not
-        wanted any more, or is taken back now because of it."""
-        if slot.edition is None or slot.ready_at is not None:
-            return None
-        if slot.edition.number != self.editions.wanted.number:
-            return []
-        tried = self.editions.wanted
-        if not self.editions.take_back(slot.last_fault):
-            return None
-        for other in self._slots:
-            other.next_edition = self.editions.wanted
-        self._changing = False
-        self._monitor.renewed()
-        self._reconsider()
-        fields = {"pool": self._policy.name, "reason": tried.reason, "settings": tried.settings}
-        return [do.Announce("pool.change_failed", {**fields, "fault": slot.last_fault})]
-
-    def _tell_of_change(self) -> list[do.Action]:
-        """Once, when the last worker of before has left."""
-        done = self._changing and self.editions.proven is self.editions.wanted and not self.behind
-        if not done or any(slot.state in _MOVING for slot in self._slots):
-            return []
-        self._changing = False
-        fields = {"pool": self._policy.name, "reason": self.editions.wanted.reason}
-        return [do.Announce("pool.changed", {**fields, "settings": self.editions.wanted.settings})]
-
     def _judge(self, now: float, slot: Slot) -> Verdict | None:
-        if self._outdated(slot):
-            return Verdict(self.editions.wanted.reason, {"settings": self.editions.wanted.settings})
+        if self.renewal.outdated(slot):
+            return self.renewal.verdict
         diagnosed = self._monitor.diagnosed(now, slot)
         limit = self._monitor.limit(slot)
         return judge(Facts(slot.jobs_done, limit, slot.age(now), slot.requested, diagnosed), self._policy.recycle)
@@ -300,8 +249,3 @@ class Staffing:
         for slot in [slot for slot in self._slots if slot.state is State.VACANT][:missing]:
             actions += slot.apply(Input.START, now)
         return actions
-
-
-def _stands(slot: Slot) -> bool:
-    """The seat counts as taken: all do but the vacant ones and those whose worker is on its way out."""
-    return slot.state is not State.VACANT and slot.state not in LEAVING_STATES

@@ -186,7 +186,7 @@ def _compute_type(wanted: str, fallback: str) -> str:
 def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
     staffing, usage = pool.staffing, pool.usage
     configured = config.pools[pool.name]
-    engine = sizing.now(config, pool.name, staffing.editions.wanted.settings)
+    engine = sizing.now(config, pool.name, staffing.renewal.editions.wanted.settings)
     fallback, efficiency = pool.placement.fallback, pool.tally.batch_efficiency
     return msg.PoolReport(
         name=pool.name,
@@ -201,8 +201,8 @@ def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
         default=pool.name == config.default_pool,
         ready=pool.ready,
         threads=engine["threads"],
-        behind=staffing.behind,
-        change_fault=staffing.editions.fault,
+        behind=staffing.renewal.behind,
+        change_fault=staffing.renewal.editions.fault,
         jobs=usage.jobs,
         audio_s=round(usage.audio_s, 3),
         batch_efficiency=None if efficiency is None else round(efficiency, 3),
