@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 import zmq
 
-from asrd_protocol import messages as msg
 from asrd_protocol.addresses import Addresses
 from asrd_protocol.codec import MAX_HEADER
 from asrd_protocol.exits import Exit
@@ -26,6 +25,7 @@ from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.supervisor import Supervisor
 from asrd_supervisor.curve import Gate, Keys
 from asrd_supervisor.environment import worker_environment
+from asrd_supervisor.errands import Errands
 from asrd_supervisor.frontend import Frontend
 from asrd_supervisor.handover import HandOver
 from asrd_supervisor.launcher import Launcher, LaunchSpec
@@ -35,9 +35,7 @@ from asrd_supervisor.peers import Access
 from asrd_supervisor.probes.gpus import Gpus
 from asrd_supervisor.probes.sampler import Host, Sampler, Workers
 from asrd_supervisor.pulse import Pulse
-from asrd_supervisor.records import Ended
 from asrd_supervisor.report.publish import Publisher
-from asrd_supervisor.report.snapshot import job_report
 from asrd_supervisor.sockets import Limits, Parcel, Router
 from asrd_supervisor.storage import Storage
 from asrd_supervisor.systemd import Notifier
@@ -53,9 +51,6 @@ LOOK_S = 5.0
 
 INBOX = 2
 """Messages of one client that libzmq takes before we do: each can have a whole body of audio."""
-
-
-_END: dict[Code, msg.JobState] = {Code.CANCELLED: "cancelled", Code.POISON: "quarantined"}
 
 
 class Daemon:
@@ -96,6 +91,7 @@ class Daemon:
             core.jobs, self._ledger, rules, lambda pool: self._backend.offers(pool or config.default_pool)
         )
         self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, admission, post)
+        self._errands = Errands(core.jobs, self._ledger, self._handover, self._frontend, self._timers)
         self._gate: Gate | None = None
         self._listen(keys)
         self._ledger.intake.relieved = self._frontend.relieve
@@ -232,7 +228,7 @@ class Daemon:
             case do.Leave(code, message):
                 self._leave(code, message)
             case _:
-                self._perform_for_client(action)
+                self._errands.run(action)
 
     def _perform_on_worker(self, action: do.Action) -> None:
         match action:
@@ -259,74 +255,6 @@ class Daemon:
     def _send_step(self, step: do.SendStep) -> None:
         if record := self._ledger.find(step.job):
             self._handover.send(record, step)
-
-    def _persist_attempt(self, action: do.PersistAttempt) -> None:
-        """The journal in order, and beside it the audio, if that takes its time; the core hears when both are ready."""
-        record = self._ledger.find(action.job)
-        assert record
-        left = 2
-
-        def ready() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                self._handover.offer(ev.AttemptPersisted(action.seat, action.attempt))
-
-        tries = self._core.jobs.active[action.job].attempts if action.job in self._core.jobs.active else 0
-        self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step, tries)
-        self._handover.prepare(record, action, ready)
-
-    def _keep_part(self, action: do.PersistPart) -> None:
-        """When the chunk is stored, what comes after it may be seen."""
-        record = self._ledger.find(action.job)
-        assert record
-
-        def kept() -> None:
-            if record.reel:
-                self._frontend.relay_segments(record, record.reel.end(action.step))
-
-        self._ledger.keep(action, kept)
-
-    def _relay(self, action: do.Relay) -> None:
-        if action.index is not None and (record := self._ledger.find(action.job)) and record.reel:
-            shown = record.reel.add(action.step, action.attempt, action.index, action.body)
-            self._frontend.relay_segments(record, shown)
-        self._frontend.relay(action.job, action.done, action.duration)
-
-    def _perform_for_client(self, action: do.Action) -> None:
-        match action:
-            case do.Persist(job):
-                self._ledger.persist(job)
-            case do.PersistAttempt():
-                self._persist_attempt(action)
-            case do.PersistWait(job, attempts, deaths, step):
-                self._ledger.wait(job, attempts, deaths, step)
-            case do.PersistPlan(seat=seat, attempt=attempt):
-                self._ledger.divide(action, self._handover.take_tape(seat, attempt))
-            case do.PersistPart():
-                self._keep_part(action)
-            case do.Accept(job, ahead, eta):
-                self._frontend.accept(job, ahead, eta)
-            case do.Refuse(job, fault):
-                self._frontend.refuse(job, fault)
-            case do.Relay():
-                self._relay(action)
-            case do.Deliver() | do.Fail():
-                self._timers.forget(action.job.id)
-                self._settle(action)
-
-    def _settle(self, action: do.Deliver | do.Fail) -> None:
-        job, now = action.job, time.monotonic()
-        answer: msg.Completed | msg.Failed
-        match action:
-            case do.Deliver(run=run, body=body):
-                answer = msg.Completed(job=job.id, run=run)
-                report = job_report(job, now, "completed")
-            case do.Fail(fault=fault):
-                body = None
-                answer = msg.Failed(job=job.id, fault=fault, attempts=job.attempts, seat=job.seat)
-                report = job_report(job, now, _END.get(fault.code, "failed"), fault=fault)
-        self._ledger.settle(Ended(answer, body), report, self._frontend.settle)
 
     def _leave(self, code: Exit, message: str) -> None:
         if self._evicted and code is Exit.OK:

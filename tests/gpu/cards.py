@@ -19,6 +19,7 @@ from asrd_supervisor.config import PoolConfig
 from asrd_supervisor.environment import CUDA
 from asrd_supervisor.probes.seen import Seen, seen
 from support.daemon import Daemon
+from support.wait import eventually
 from support.wire import Wire
 
 MB = 1 << 20
@@ -63,9 +64,13 @@ def config(*lines: str) -> str:
 
 
 def logged(daemon: Daemon, topic: str) -> list[dict[str, Any]]:
-    """What the daemon has said under this name."""
-    lines = (json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith("{"))
-    return [line for line in lines if line["event"] == topic]
+    """What the daemon has said under this name; waits until it is written, for at least one line."""
+
+    def lines() -> list[dict[str, Any]]:
+        told = (json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in told if line["event"] == topic]
+
+    return eventually(lines)
 
 
 def pool_of(daemon: Daemon, name: str = "default") -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Runs in the interpreter of the heavy engines: loads ``whisperx`` once, does jobs, and prints what came of them.
 
 The only argument is JSON: ``settings``, and ``jobs`` with ``audio`` (files that are joined, or seconds of silence),
-``options`` and, to give up early, ``take`` segments.
+``options`` and, to give up early, ``take`` segments. Before that it tries each of ``bad``, which are settings too, and
+keeps why it could not be loaded.
 """
 
 import json
@@ -57,11 +58,23 @@ def main():
     from asrd_worker.engines.whisperx import WhisperX
 
     light = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "whisperx", "transformers", "pyannote"})
-    answer = {"light": light}
-    try:
-        engine = WhisperX(settings_of(WhisperX, asked["settings"]), "test/0.1")
+
+    def loaded(settings):
+        engine = WhisperX(settings_of(WhisperX, settings), "test/0.1")
         engine.load()
         engine.warm_up()
+        return engine
+
+    answer = {"light": light, "bad": []}
+    for settings in asked.get("bad", []):
+        try:
+            loaded(settings)
+        except LoadError as error:
+            answer["bad"].append(str(error))
+        else:
+            answer["bad"].append("")
+    try:
+        engine = loaded(asked["settings"])
     except LoadError as error:
         answer["refused"] = str(error)
     else:
