@@ -1,7 +1,5 @@
 """The configuration: one TOML file, decoded into frozen structs whose field docstrings are the reference manual."""
 
-import math
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +23,7 @@ from asrd_supervisor.core.policy import (
     RetryPolicy,
     Size,
 )
+from asrd_supervisor.quantities import quantity
 
 ComputeType = Literal[
     "default",
@@ -291,33 +290,8 @@ def _check_handed_over(pool: PoolConfig, path: str) -> None:
 
 def _convert(data: dict[str, Any], kind: type[Any], prefix: str) -> Any:
     try:
-        return msgspec.convert(data, kind, dec_hook=_quantity)
+        return msgspec.convert(data, kind, dec_hook=quantity)
     except msgspec.ValidationError as error:
         mistake = mistakes.find(error, data, kind)
         path = ".".join(filter(None, [prefix, mistake.path]))
         raise ConfigError(f"{path}: {mistake.said or 'there is no such key'}{mistake.hint}") from None
-
-
-_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_ENOUGH = 1e18
-"""No time and no size is as large as that; an infinite one could not be computed with."""
-
-
-def _quantity(kind: type, value: object) -> object:
-    """A time or a size, from a number or from text such as ``30s`` and ``512MB``."""
-    if not issubclass(kind, Duration | Size):
-        raise NotImplementedError
-    if issubclass(kind, IdleTime) and value in (-1, "-1"):
-        return kind(-1)
-    timely = issubclass(kind, Duration)
-    units: dict[str, Any] = dict(_UNITS) if timely else dict(_SIZES)
-    amount = value
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)):
-        amount = float(found[1]) * units.get(found[2], math.nan)
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < _ENOUGH:
-        also = ", or -1" if issubclass(kind, IdleTime) else ""
-        raise ValueError("Expected a number or text such as " + ("'30s'" if timely else "'512MB'") + also)
-    if not amount and issubclass(kind, PositiveDuration | PositiveSize):
-        raise ValueError("Expected more than 0")
-    return kind(amount)

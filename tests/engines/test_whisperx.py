@@ -61,7 +61,12 @@ class Bench:
         asked = {"settings": {**usual, **settings}, "jobs": jobs, "bad": [{**usual, **one} for one in bad or []]}
         done = subprocess.run(
             [self._python, "-P", str(DRIVER), json.dumps(asked)],
-            env={**kept, "HOME": str(home), "PYTHONPATH": packages(self._folder / "packages")},
+            env={
+                **kept,
+                "HOME": str(home),
+                "PYTHONPATH": packages(self._folder / "packages"),
+                "CUDA_VISIBLE_DEVICES": "",
+            },
             capture_output=True,
             text=True,
             timeout=250,
