@@ -1,5 +1,6 @@
 """The configuration: one TOML file, decoded into frozen structs whose field docstrings are the reference manual."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
