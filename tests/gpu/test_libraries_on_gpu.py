@@ -55,7 +55,8 @@ def test_without_it_no_worker_is_ever_ready(tmp_path: Path) -> None:
         pytest.skip("the loader of this machine finds a cuBLAS by itself")
     (tmp_path / "nvidia").mkdir()
     (tmp_path / "nvidia" / "__init__.py").touch()  # hides the package of that name
-    text = cards.config("[pools.default.env]", f'PYTHONPATH = "{tmp_path}"')
+    places = os.pathsep.join(filter(None, [str(tmp_path), environ.get("PYTHONPATH")]))
+    text = cards.config("[pools.default.env]", f'PYTHONPATH = "{places}"')
     with running(config=text, environ=nothing_told()) as daemon:
         assert daemon.process.wait(cards.READY_S) == 78
         log = daemon.log.read_text()

@@ -13,6 +13,7 @@ from asrd_protocol.model import Diarization, MissingStretch, Segment, Transcript
 from asrd_protocol.sheaf import Part, Sheaf
 from asrd_worker import whole
 from asrd_worker.blob import Body, Files
+from asrd_worker.engines.base import EngineFault
 from asrd_worker.line import Line
 from asrd_worker.merging import merge, merged
 from asrd_worker.whole import Whole
@@ -69,6 +70,13 @@ def test_segments_are_in_order_and_counted_through() -> None:
     ]
     assert found.text == "One two. Three. Four."
     assert (found.duration, found.missing, found.diarization) == (25.0, UNSET, UNSET)
+
+
+def test_a_chunk_whose_segments_are_gone_is_not_left_out_in_silence() -> None:
+    gone = Part(10.0, 20.0, THREE[1].content, [])
+    with pytest.raises(EngineFault, match="the segments of 10 to 20 s were not stored; submit the job again") as caught:
+        merged(Sheaf(head(25.0), [THREE[0], gone, THREE[2]], None))
+    assert caught.value.fault.code is Code.INTERNAL
 
 
 def test_what_is_known_of_the_whole_counts_and_not_what_a_chunk_thinks() -> None:

@@ -7,11 +7,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from asrd_protocol import link, sheaf
-from asrd_protocol.faults import Fault
+from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Diarization, MissingStretch, Segment, Timings, Transcript, Work
 from asrd_protocol.sheaf import Part, Sheaf
 from asrd_worker import whole
 from asrd_worker.blob import Files
+from asrd_worker.engines.base import EngineFault
 from asrd_worker.line import Line
 from asrd_worker.memory import rss_bytes
 from asrd_worker.speakers.assign import attribute
@@ -68,8 +69,16 @@ def _said(transcript: Transcript) -> Whole:
 
 
 def _segments(part: Part, heard: Transcript | None) -> list[Segment]:
-    """What a part has said, or what it had said when it failed."""
-    return [_segment(one) for one in part.segments] or (heard.segments if heard else [])
+    """What a part has said, or what it had said when it failed.
+
+    Raises:
+        EngineFault: it has said something, and its segments are not here: a transcript must not lose them in silence.
+    """
+    segments = [_segment(one) for one in part.segments] or (heard.segments if heard else [])
+    if heard and heard.text and not segments:
+        said = f"the segments of {part.start:.0f} to {part.end:.0f} s were not stored; submit the job again"
+        raise EngineFault(Fault.of(Code.INTERNAL, said))
+    return segments
 
 
 def _gap(part: Part, heard: Transcript | None) -> MissingStretch | None:

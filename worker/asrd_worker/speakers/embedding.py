@@ -92,7 +92,8 @@ def _converted(source: Path) -> bytes:
         from asrd_worker.speakers.campplus import graph_of
     except ImportError as error:
         raise LoadError(
-            f"converting {source.name} needs a package that is not installed ({error}); pip install 'asrd[speakers]'"
+            f"converting {source.name} needs a package that {sys.executable} lacks ({error}); "
+            "`pip install 'asrd[speakers]'`, or onnx there"
         ) from None
     return graph_of(read_tensors(source))
 
