@@ -38,7 +38,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FULL = Sizes(short=5.0, even=7.85, long=60.0, chunk_s=120.0, kill_chunk_s=120.0)
-QUICK = Sizes(short=1.0, even=1.85, long=3.0, chunk_s=30.0, kill_chunk_s=12.0)
+QUICK = Sizes(short=1.0, even=1.85, long=3.0, chunk_s=30.0, kill_chunk_s=8.0)
 
 
 class Files(msgspec.Struct, frozen=True, kw_only=True):

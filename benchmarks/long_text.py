@@ -134,7 +134,7 @@ def text_tables(
     note = f"{len(plain(recorded.truth).split())} words were read."
     tables = [Table(title=f"Words of {recorded.name}", columns=columns, rows=rows, note=note)]
     if places:
-        title = f"Where the texts of {recorded.name} differ: the first {LISTED} of {len(places)} places"
+        title = f"Where the texts of {recorded.name} differ: {min(LISTED, len(places))} of {len(places)} places"
         heads = ["way", "at s", "s to the nearest cut", f"`{sequential}`", "heard"]
         tables.append(Table(title=title, columns=heads, rows=places[:LISTED]))
     return tables

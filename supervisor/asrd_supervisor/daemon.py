@@ -75,7 +75,7 @@ class Daemon:
         specs = {n: LaunchSpec(p.python, worker_environment(p)) for n, p in config.pools.items()}
         self._launcher = Launcher(loop, addresses.workers, specs, self._on_exit)
         loads = self._loads = {name: sizing.load(pool, config) for name, pool in config.pools.items()}
-        self._backend = Backend(self._context, loop, addresses.workers, loads, post)
+        self._backend = Backend(self._context, loop, addresses.workers, loads, self._on_word)
         access = Access(config.access.uids, config.access.gids, config.access.operators)
         self._control = Control(
             self._context, loop, addresses.control, core, config, self._ledger, access, post, self._launcher.pid
@@ -136,6 +136,11 @@ class Daemon:
         finally:
             await self._close()
         return Exit.IO if self._ledger.broken else code
+
+    def _on_word(self, event: ev.Event) -> None:
+        if isinstance(event, ev.StepFinished | ev.StepFaulted):
+            self._handover.forget(event.seat)
+        self._owner.post(event)
 
     def _on_exit(self, event: ev.WorkerExited) -> None:
         self._handover.forget(event.seat)

@@ -19,6 +19,9 @@ LIGHT = "int8_float16"
 HALVES = ("float16", "bfloat16", "int8_float16", "int8_bfloat16")
 """Types that only GPUs compute with."""
 
+NO_USE = ("diarize-lite",)
+"""Engines that compute on the CPU only: ``auto`` is that for them, whatever there is."""
+
 MOST_ON_CPU = 8
 """Windows at once, from which on a CPU gains nothing and only takes memory."""
 
@@ -37,8 +40,8 @@ class Settled(NamedTuple):
 
 def settle(pool: PoolConfig, path: str, ask: Ask) -> Settled:
     """Replace ``auto`` by the device and the GPUs that there are; the driver is asked only if something is ``auto``."""
-    if pool.device == "cpu":
-        return Settled(msgspec.structs.replace(pool, device_index=indices(pool)[0]), [], [])
+    if pool.device == CPU or (pool.device == "auto" and pool.engine in NO_USE):
+        return Settled(msgspec.structs.replace(pool, device=CPU, device_index=indices(pool)[0]), [], [])
     if pool.device == "cuda" and pool.device_index != "auto":
         return Settled(_on(pool, indices(pool)), [], [])
     found = ask({**os.environ, **CUDA, **pool.env})

@@ -117,7 +117,7 @@ match how:
         for other in {*range(at - 20, at + 20)} - {at}:
             say(link.StepDone(other, Timings(), Work(), "en", 0), stolen)
     case "huge":
-        socket.send_multipart([bytes(100 << 20)])
+        socket.send_multipart([bytes(64 << 20)])
     case "frames":
         say(link.StepDone(at, Timings(), Work(), "en", 0), *[stolen] * 1000)
     case "no body":
@@ -189,7 +189,7 @@ def _seat_a_rogue(stage: Stage, place: Path, how: str) -> str:
     """Replace one worker by a process that only looks like one; its seat."""
     (place / "rogue.py").write_text(ROGUE)
     old = stage.daemon.workers()
-    stage.order("start", f"shift 3; exec '{sys.executable}' -P '{place}/rogue.py' '{how}' \"$@\"")
+    stage.order("start", f"shift 2; exec '{sys.executable}' -P '{place}/rogue.py' '{how}' \"$@\"")
     stage.daemon.ask("recycle", seat=old[0]["seat"])
     eventually(lambda: old[0]["seat"] not in [worker["seat"] for worker in stage.daemon.workers()])
     assert stage.obeyed("start")

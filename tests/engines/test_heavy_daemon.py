@@ -63,7 +63,7 @@ def note(event, given):
 
 def talk():
     while True:
-        os.write(1, b"\\xff\\x00{nonsense} " * 100 + b"\\n")
+        os.write(1, b"\\xff\\x00nonsense " * 100 + b"\\n")
         threading.Event().wait(0.2)
 
 if "--seat" in sys.orig_argv:

@@ -50,7 +50,8 @@ def test_without_it_no_worker_is_ever_ready(tmp_path: Path) -> None:
     """The model can be loaded without; that nothing can be computed shows at the first inference."""
     environ = {**os.environ, **nothing_told()}
     name = cublas.LIBRARIES[-1]
-    known = subprocess.run([sys.executable, "-c", f"import ctypes; ctypes.CDLL({name!r})"], env=environ, check=False)
+    command = [sys.executable, "-c", f"import ctypes; ctypes.CDLL({name!r})"]
+    known = subprocess.run(command, env=environ, capture_output=True, check=False)
     if not known.returncode:
         pytest.skip("the loader of this machine finds a cuBLAS by itself")
     (tmp_path / "nvidia").mkdir()

@@ -78,6 +78,15 @@ def test_the_driver_is_left_alone_where_nothing_is_automatic(fields: dict[str, A
     assert driver.asked == []
 
 
+def test_an_engine_that_has_no_use_for_a_gpu_gets_none() -> None:
+    """It would refuse it, and the pool never start."""
+    settled = placing.settle(PoolConfig(engine="diarize-lite"), "pools.p", Driver(2))
+
+    assert (settled.pool.device, settled.pool.device_index) == ("cpu", 0)
+    assert settled.notes == settled.warnings == []
+    assert resolved(2, p=PoolConfig(engine="diarize")).config.pools["p"].device == "cuda"
+
+
 def test_the_driver_is_asked_with_the_variables_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     driver = Driver(1)
