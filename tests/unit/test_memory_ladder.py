@@ -4,16 +4,14 @@ actions out; that a worker halves its batch before it says so is its own affair.
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.policy import RetryPolicy
 from support.play import Play, pool, seat
 
 GPU = "cuda:0"
-PATIENT = RetryPolicy(attempts=9)
 
 
 def warm(*fallbacks: str, workers: int = 1, device: str = GPU) -> Play:
     """A pool with nothing to do."""
-    play = Play(pool(workers=workers, device=device, fallbacks=fallbacks, retries=PATIENT))
+    play = Play(pool(workers=workers, device=device, fallbacks=fallbacks))
     play.boot(*(f"p/{index}.1" for index in range(workers)))
     return play
 
@@ -54,15 +52,27 @@ def test_then_int8_and_then_the_cpu_and_the_job_is_done() -> None:
 
 
 def test_below_the_last_rung_the_job_fails() -> None:
+    """With the tries that any job has, and those in which the pool went down."""
     play = warm("int8")
     play.submit("a")
-    for generation in range(1, 9):
+    for generation in range(1, 5):
         starve(play, f"p/0.{generation}")
         play.boot(f"p/0.{generation + 1}")
-    (end,) = [order for order in play.fault("p/0.9", Code.OUT_OF_MEMORY, leave=True) if isinstance(order, do.Fail)]
+    (end,) = [order for order in play.fault("p/0.5", Code.OUT_OF_MEMORY, leave=True) if isinstance(order, do.Fail)]
 
-    assert end.fault.code is Code.OUT_OF_MEMORY
+    assert (end.fault.code, end.job.attempts) == (Code.OUT_OF_MEMORY, 5)
     assert len(play.topics("pool.fell_back")) == 1
+
+
+def test_another_fault_is_not_excused() -> None:
+    play = warm("int8", "cpu")
+    play.submit("a")
+    for generation in range(1, 4):
+        starve(play, f"p/0.{generation}")
+        play.boot(f"p/0.{generation + 1}")
+    (end,) = [order for order in play.fault("p/0.4", Code.ENGINE_ERROR) if isinstance(order, do.Fail)]
+
+    assert end.fault.code is Code.ENGINE_ERROR
 
 
 def test_the_other_workers_follow_one_by_one() -> None:
@@ -95,8 +105,8 @@ def test_a_job_of_yesterday_does_not_count() -> None:
 
 def test_a_pool_that_may_not_stays_as_it_is() -> None:
     play = warm()
-    play.submit("a")
     for generation in range(1, 4):
+        play.submit(f"job{generation}")
         starve(play, f"p/0.{generation}")
         assert loads(play.boot(f"p/0.{generation + 1}")) == [("", False)]
 

@@ -19,7 +19,9 @@ _AWAY = {State.VACANT, State.STARTING, State.KILLING, State.BACKOFF, State.FAILE
 
 
 STARVED = 2
-"""Jobs for which a pool has had no memory, within the time in which deaths count, until it takes a fallback."""
+"""Tries of jobs for which there was no memory, within an hour, until a pool takes its next fallback."""
+
+LATELY_S = 3600.0
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -138,7 +140,7 @@ class Placement:
         if slot.device == CPU or slot.rung != self._rung or (below := self._below()) is None:
             return []
         self._starved.append(now)
-        if len(self._starved) < STARVED or now - self._starved[0] >= self._policy.restarts.period:
+        if len(self._starved) < STARVED or now - self._starved[0] >= LATELY_S:
             return []
         return self._fall(below, fault)
 

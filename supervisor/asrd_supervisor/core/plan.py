@@ -237,7 +237,7 @@ def after_loss(step: Step, lost: Lost, policy: RetryPolicy, *, spared: bool) -> 
 
 def after_fault(step: Step, faulted: Faulted, policy: RetryPolicy) -> Fault | None:
     """None when the step shall be tried again on another worker, else why not: blame decides."""
-    if faulted.fault.blame is Blame.CALLER or step.attempts >= policy.attempts:
+    if faulted.fault.blame is Blame.CALLER or step.attempts >= policy.attempts + faulted.more:
         return faulted.fault
     return None
 

@@ -10,6 +10,7 @@ from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.patience import busy_limit, stall_limit
+from asrd_supervisor.core.placement import STARVED
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.slot import Slot
@@ -153,11 +154,16 @@ class Steps:
         if not cancelled:
             self.tally.faults[str(event.fault.code)] += 1
         step = self._close_step(now, slot)
-        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault)
+        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault, self._more(event))
         out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
         if event.leave and slot.state is State.IDLE:
             out += self._staffing.dismiss(now, slot, Verdict(str(event.fault.code), {}))
         return out
+
+    def _more(self, event: ev.StepFaulted) -> int:
+        """Where a pool may take less memory, its jobs live to see it."""
+        starved = event.leave and event.fault.code is Code.OUT_OF_MEMORY
+        return STARVED * len(self._policy.fallbacks) if starved else 0
 
     @staticmethod
     def _close_step(now: float, slot: Slot) -> ev.StepRef:

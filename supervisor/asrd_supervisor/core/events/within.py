@@ -76,6 +76,8 @@ class Faulted(msgspec.Struct, frozen=True):
 
     seat: Seat
     fault: Fault
+    more: int = 0
+    """Tries over those of the policy that such a fault is worth."""
 
 
 class Lost(msgspec.Struct, frozen=True):
