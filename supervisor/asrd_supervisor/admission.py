@@ -84,10 +84,10 @@ class Admission:
         if ledger.asked > MAX_ASKED:
             said = f"the options of all jobs that wait take {ledger.asked} bytes; come back later"
             return Fault.of(Code.OVERLOADED, said, retry_after=10.0)
-        if ledger.kept >= self._rules.max_results:
-            said = f"{ledger.kept} bytes of ended jobs wait to be released (results.max_bytes)"
-        elif ledger.known >= self._rules.max_ended:
-            said = f"{ledger.known} ended jobs wait to be released (results.max_jobs)"
+        if ledger.archive.kept >= self._rules.max_results:
+            said = f"{ledger.archive.kept} bytes of ended jobs wait to be released (results.max_bytes)"
+        elif ledger.archive.known >= self._rules.max_ended:
+            said = f"{ledger.archive.known} ended jobs wait to be released (results.max_jobs)"
         else:
             return None
         return Fault.of(Code.INSUFFICIENT_STORAGE, said, retry_after=10.0)

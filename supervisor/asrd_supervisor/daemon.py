@@ -176,7 +176,7 @@ class Daemon:
             self._owner.post(ev.StopRequested())
 
     def _expire(self) -> None:
-        self._ledger.expire(self._config.results.ttl)
+        self._ledger.archive.expire(self._config.results.ttl)
         self._expiry = self._loop.call_later(EXPIRY_S, self._expire)
 
     def _on_broken_core(self, error: Exception) -> None:

@@ -167,7 +167,7 @@ class Frontend:
 
     def _follow_again(self, record: Record, follower: Follower) -> None:
         if record.report and follower.final:
-            self._ledger.answer(record.job, partial(self._send_end, follower.caller))
+            self._ledger.archive.answer(record.job, partial(self._send_end, follower.caller))
             return
         if follower.stream or not follower.final:
             self._send(follower.caller, msg.Accepted(job=record.job))
@@ -191,7 +191,7 @@ class Frontend:
             case msg.Retry():
                 self._retry(caller, record)
             case _ if record.report:
-                self._ledger.answer(record.job, partial(self._send_end, caller))
+                self._ledger.archive.answer(record.job, partial(self._send_end, caller))
             case msg.Cancel():
                 self._followers.add(record.job, Follower(caller, stream=False, final=True))
                 self._post(ev.CancelRequested(record.job))
@@ -218,7 +218,7 @@ class Frontend:
 
     def _release(self, caller: Caller, record: Record) -> None:
         if record.report:
-            self._ledger.forget(record.job, partial(self._send, caller, msg.Released(job=record.job)))
+            self._ledger.archive.forget(record.job, partial(self._send, caller, msg.Released(job=record.job)))
         else:
             self._tell_state(caller, record)
 

@@ -11,12 +11,13 @@ repeated submits need; the answers of ended jobs are read from the journal when 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor import sources
+from asrd_supervisor.archive import Archive
 from asrd_supervisor.assembly import Assembly
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
@@ -30,7 +31,6 @@ from asrd_supervisor.records import (
     buffer_of,
     keeps_audio,
     pack,
-    read_answer,
     read_report,
     request_of,
     submitted_again,
@@ -38,9 +38,6 @@ from asrd_supervisor.records import (
 from asrd_supervisor.reel import Reel
 from asrd_supervisor.sources import Body, Named, Spooled
 from asrd_supervisor.spool import Spool
-
-JUMP_S = 60.0
-"""Seconds by which wall clock and monotonic clock may part between two looks."""
 
 
 class Ledger:
@@ -63,15 +60,11 @@ class Ledger:
         self._broken = broken
         self._assembly = Assembly(self.intake, writer, post, broken)
         self._records: dict[str, Record] = {}
-        self._looked = (time.time(), time.monotonic())
         self.broken = False
         """Whether the journal could not be written: nothing is taken any more."""
         self.asked = 0
         """Bytes of the submits of all jobs that have not ended."""
-        self.known = 0
-        """Jobs that have ended and are not forgotten."""
-        self.kept = 0
-        """Bytes of ended jobs: their answers, and the audio of those that may be tried again."""
+        self.archive = Archive(self._records, self.intake, writer)
 
     async def close(self) -> None:
         """Wait for everything that is being stored."""
@@ -208,60 +201,20 @@ class Ledger:
 
         def done(_: Result) -> None:
             tell(ended)
-            self._note_end(record, report, time.time(), len(header) + len(body or b""))
+            self._end(record, report, time.time(), len(header) + len(body or b""))
 
         again = keeps_audio(report)
         self._writer.write(entries.End(record.job, report.state, answer, pack(report), time.time(), again), done)
 
-    def _note_end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
-        record.report, record.ended_at = report, ended_at
+    def _end(self, record: Record, report: msg.JobReport, ended_at: float, size: int) -> None:
         self.asked -= len(record.request)
         record.request, record.reel = b"", None
-        if keeps_audio(report):
-            size += sum(source.size for source in record.spooled)
-        else:
-            self._drop_files(record)
-        record.size = size
-        self.known += 1
-        self.kept += size
-
-    def _drop_files(self, record: Record) -> None:
-        for source in record.spooled:
-            self.intake.drop(source)
-        record.plan = None
-        if isinstance(record.source, Spooled):
-            record.source = None
-
-    def answer(self, job: str, tell: Callable[[Ended], None]) -> None:
-        """Read the end of a job that has ended."""
-
-        def done(result: Result) -> None:
-            if isinstance(result, entries.Answer):
-                tell(Ended(read_answer(result.header), result.body))
-            else:
-                gone = Fault.of(Code.UNKNOWN_JOB, f"the job {job!r} has just been released")
-                tell(Ended(msg.Failed(job=job, fault=result if isinstance(result, Fault) else gone), None))
-
-        self._writer.write(entries.Read(job), done)
-
-    def forget(self, job: str, done: Callable[[], None]) -> None:
-        """Forget a job that has ended."""
-        record = self._records.pop(job)
-        self.known -= 1
-        self.kept -= record.size
-
-        def forgotten(_: Result) -> None:
-            self._drop_files(record)
-            done()
-
-        self._writer.write(entries.Forget(job), forgotten)
+        self.archive.put(record, report, ended_at, size)
 
     def revive(self, job: str, done: Callable[[], None]) -> None:
         """Let a job that has failed wait again, with all its attempts; ``JobRecovered`` follows."""
         record = self._records[job]
-        self.known -= 1
-        self.kept -= record.size
-        record.report, record.size, record.attempt = None, 0, 0
+        self.archive.take_out(record)
 
         def looked(result: Result) -> None:
             assert isinstance(result, entries.Standing)
@@ -300,30 +253,10 @@ class Ledger:
             report = read_report(standing.report)
             if not keeps_audio(report):
                 record.source = None
-            self._note_end(record, report, min(standing.ended_at, time.time()), standing.size)
+            self._end(record, report, min(standing.ended_at, time.time()), standing.size)
             return None
         left = None
         if (deadline := record.submit.deadline) is not None:
             left = min(deadline, max(0.0, deadline - (time.time() - entry.accepted_at)))
         counts = (standing.attempts, standing.deaths, standing.interrupted)
         return ev.JobRecovered(submitted_again(record, left), *counts, chunks, steps)
-
-    def ended(self) -> Iterator[Record]:
-        """The jobs that have ended, the newest first."""
-        return (record for record in reversed(self._records.values()) if record.report)
-
-    def expire(self, ttl: float) -> None:
-        """Forget the jobs that ended so many seconds ago."""
-        self._mind_the_clock()
-        horizon = time.time() - ttl
-        late = [r.job for r in self._records.values() if r.report and r.ended_at < horizon]
-        for job in late:
-            self.forget(job, lambda: None)
-
-    def _mind_the_clock(self) -> None:
-        """A wall clock that is set forward makes nobody older."""
-        before, self._looked = self._looked, (time.time(), time.monotonic())
-        jump = (self._looked[0] - before[0]) - (self._looked[1] - before[1])
-        if abs(jump) > JUMP_S:
-            for record in self.ended():
-                record.ended_at += jump

@@ -83,7 +83,7 @@ class Found:
         ledger.recover(list(self.standings.values()))
         self.answers: dict[str, msg.Completed | msg.Failed | None] = {}
         self.bodies: dict[str, bytes | None] = {}
-        asked = [asyncio.ensure_future(self._answer(ledger.answer, job)) for job in PLANS]
+        asked = [asyncio.ensure_future(self._answer(ledger.archive.answer, job)) for job in PLANS]
         await asyncio.gather(*asked)
         await ledger.close()
 

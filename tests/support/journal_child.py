@@ -140,12 +140,12 @@ class Life:
             case "end" | "fail":
                 self._ledger.settle(ended_of(job, step), report_of(job, step), lambda _: self._done(job, step))
             case "forget":
-                self._ledger.forget(job, lambda: self._done(job, step))
+                self._ledger.archive.forget(job, lambda: self._done(job, step))
             case "revive":
                 self._ledger.revive(job, lambda: self._done(job, step))
             case "wait":
                 self._ledger.wait(job, self._attempts[job] - 1, 0)
-                self._ledger.answer(job, lambda _: self._done(job, step))  # what is asked later is answered later
+                self._ledger.archive.answer(job, lambda _: self._done(job, step))  # asked later, answered later
 
     def _done(self, job: str, step: Step) -> None:
         self._say("done", step, job)

@@ -130,7 +130,7 @@ class Desk:
 
     def forget(self, job: str = "a") -> None:
         told: list[bool] = []
-        self.ledger.forget(job, lambda: told.append(True))
+        self.ledger.archive.forget(job, lambda: told.append(True))
         self.turning.until(lambda: told)
 
     def revive(self, job: str = "a") -> ev.JobRecovered:
@@ -388,7 +388,7 @@ def test_a_job_that_may_be_tried_again_keeps_all(desk: Callable[[], Desk], state
     first = desk()
     half_done(first)
     first.end("quarantined")
-    assert first.ledger.kept > len(b"audio") + len(b"samples")
+    assert first.ledger.archive.kept > len(b"audio") + len(b"samples")
 
     second = desk()
     assert second.recovered == []
@@ -432,7 +432,7 @@ def test_a_job_that_is_forgotten_leaves_nothing(desk: Callable[[], Desk], state:
     first.end("quarantined")
     first.forget()
     first.turning.until(lambda: spooled(state) == [])
-    assert first.ledger.kept == 0
+    assert first.ledger.archive.kept == 0
     first.close()
     assert rows(state) == {"jobs": 0, "plans": 0, "steps": 0}
 

@@ -89,7 +89,7 @@ class Bench:
 
     def answer(self, job: str) -> Ended:
         """Its end, as somebody would fetch it."""
-        (ended,) = self.call(self.ledger.answer, job)
+        (ended,) = self.call(self.ledger.archive.answer, job)
         assert isinstance(ended, Ended)
         return ended
 
@@ -193,9 +193,9 @@ def test_a_result_can_be_had_again_and_again_until_it_is_forgotten(reopened: Cal
 
     bench = reopened()
     assert (bench.recovered, bench.answer("a")) == ([], wanted)
-    assert bench.ledger.kept > 4000
-    bench.call(bench.ledger.forget, "a")
-    assert (bench.ledger.find("a"), bench.ledger.kept) == (None, 0)
+    assert bench.ledger.archive.kept > 4000
+    bench.call(bench.ledger.archive.forget, "a")
+    assert (bench.ledger.find("a"), bench.ledger.archive.kept) == (None, 0)
 
     bench = reopened()
     assert (bench.recovered, bench.ledger.find("a"), _spooled(state)) == ([], None, 0)
@@ -216,7 +216,7 @@ def test_the_audio_of_a_completed_job_goes_and_that_of_a_failed_one_stays(
 
     bench = reopened()
     assert (bench.recovered, _spooled(state), bench.audio("failed")) == ([], 1, b"failed")
-    bench.call(bench.ledger.forget, "failed")
+    bench.call(bench.ledger.archive.forget, "failed")
     bench.turning.until(lambda: _spooled(state) == 0)
 
 
@@ -289,10 +289,10 @@ def test_results_expire(reopened: Callable[[], Bench]) -> None:
     for job in ("old", "waiting"):
         bench.submit(job)
     bench.settle("old")
-    bench.ledger.expire(3600)
+    bench.ledger.archive.expire(3600)
     assert bench.ledger.find("old")
-    bench.ledger.expire(-1)
-    assert (bench.ledger.find("old"), bench.ledger.kept) == (None, 0)
+    bench.ledger.archive.expire(-1)
+    assert (bench.ledger.find("old"), bench.ledger.archive.kept) == (None, 0)
 
     assert [event.submitted.job for event in reopened().recovered] == ["waiting"]
 
@@ -303,8 +303,8 @@ def test_the_list_is_newest_first_also_after_a_restart(reopened: Callable[[], Be
         bench.submit(job)
     for job in ("c", "a"):
         bench.settle(job)
-    assert [report.job for report in bench.ledger.ended()] == ["c", "a"]
-    assert [report.job for report in reopened().ledger.ended()] == ["c", "a"]
+    assert [report.job for report in bench.ledger.archive.ended()] == ["c", "a"]
+    assert [report.job for report in reopened().ledger.archive.ended()] == ["c", "a"]
 
 
 def test_an_end_that_is_stored_while_the_daemon_closes_is_told(reopened: Callable[[], Bench]) -> None:

@@ -63,7 +63,7 @@ def stats(core: Supervisor, ledger: Ledger, uptime: float, loop_lag: float) -> m
         audio_s=round(jobs.audio_s, 3),
         least_ready=least,
         queued_s=round(sum(p.backlog.work for p in pools), 3),
-        stored_bytes=ledger.kept,
+        stored_bytes=ledger.archive.kept,
         storage="full" if ledger.full else "ok",
         loop_lag_ms=round(loop_lag * 1000, 3),
         uptime_s=round(uptime, 3),
@@ -114,7 +114,7 @@ def jobs(core: Supervisor, ledger: Ledger, now: float, wanted: msg.Jobs, sees: C
     ]
     ended = (
         record.aged()
-        for record in ledger.ended()
+        for record in ledger.archive.ended()
         if record.report and shown(record.job, record.report.state, record.report.pool, record.report.client)
     )
     return msg.JobsReport(jobs=lines + list(itertools.islice(ended, wanted.limit - len(lines))))
