@@ -7,7 +7,7 @@ HEAVY  := .venv-engines
 SOAK_S ?= 3600
 ROUNDS ?= 200
 
-.PHONY: demo test heavy engines check lint fast bench docs format clean soak help
+.PHONY: demo test heavy gpu engines check lint fast bench docs format clean soak help
 
 help:             ## this list
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,10 @@ test: lint        ## linters and all tests, but for those of `make heavy`
 heavy: engines    ## the engines on torch, for real: 2 GB of packages, a few minutes
 	ASRD_TEST_ENGINES_PYTHON=$(CURDIR)/$(HEAVY)/whisperx/bin/python \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/engines
+
+gpu: $(STAMP)     ## the tests that need an NVIDIA GPU; they take nearly all of its memory for a while
+	$(BIN)/python -m pip install --quiet --editable '.[dev,cuda12]'
+	$(BIN)/python -m pytest -s tests/gpu
 
 check: test heavy ## all that CI runs
 

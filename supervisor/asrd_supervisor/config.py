@@ -79,7 +79,8 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     have found no memory there, with one window at a time: ``int8`` computes in that, ``cpu`` goes on on the CPU, and
     ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
     compute_type: ComputeType = "default"
-    """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU."""
+    """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU. A CPU does not compute in float16, bfloat16
+    or their mixtures with int8: refused with ``device = "cpu"``, int8 instead where ``auto`` came out as the CPU."""
     workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = "auto"
     """How many. ``auto``: one for each core on a CPU as far as memory holds them, one for each GPU."""
     threads: Annotated[int, Meta(ge=0, le=32)] = 0

@@ -10,8 +10,8 @@ import psutil
 
 from asrd_protocol import link
 from asrd_supervisor import placing
-from asrd_supervisor.config import Config, PoolConfig, changed
-from asrd_supervisor.core.policy import Duration, PoolPolicy, RecyclePolicy, Size
+from asrd_supervisor.config import Config, ConfigError, PoolConfig, changed
+from asrd_supervisor.core.policy import INT8, Duration, PoolPolicy, RecyclePolicy, Size
 from asrd_supervisor.core.supervisor import Policy
 from asrd_supervisor.probes.proc import memory_bytes
 from asrd_supervisor.probes.seen import seen
@@ -71,8 +71,17 @@ def resolution(config: Config, memory: int | None = None, ask: placing.Ask = see
         notes += settled.notes
         odd += settled.warnings + _replaced(settled.pool, f"pools.{name}")
         placing.check_batches(settled.pool, f"pools.{name}")
+        _check_fallback(pool, f"pools.{name}")
         pools[name] = _resolve_pool(settled.pool, int(free * _MEMORY_SHARE))
     return Resolved(_completed(config, pools), notes, odd)
+
+
+def _check_fallback(pool: PoolConfig, path: str) -> None:
+    if diarizes(pool) and INT8 in pool.fallback:
+        said = (
+            f"the engine {pool.engine!r} has no type to compute in that takes less; 'cpu' is what it can fall back to"
+        )
+        raise ConfigError(f"{path}.fallback: {said}")
 
 
 def _completed(config: Config, pools: dict[str, PoolConfig]) -> Config:

@@ -4,6 +4,7 @@ actions out; that a worker halves its batch before it says so is its own affair.
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.supervisor import pool_status
 from support.play import Play, pool, seat
 
 GPU = "cuda:0"
@@ -162,3 +163,18 @@ def test_a_reload_tries_what_the_pool_was_meant_to_be() -> None:
 
     assert loads(play.boot("p/0.4")) == [("", False)]
     assert not play.core.pools["p"].placement.fallback
+
+
+def test_health_says_so() -> None:
+    play = warm("int8")
+    assert pool_status(play.core.pools["p"])[0] == "ready"
+    play.submit("a")
+    for generation in (1, 2):
+        starve(play, f"p/0.{generation}")
+        play.boot(f"p/0.{generation + 1}")
+    status, said = pool_status(play.core.pools["p"])
+
+    assert (status, said) == (
+        "degraded",
+        "'p' has fallen back to int8; `asrd reload p` tries what it was meant to be",
+    )

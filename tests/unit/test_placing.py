@@ -270,3 +270,9 @@ def test_too_many_windows_at_once_on_a_cpu() -> None:
         resolved(0, p=large)
     assert resolved(1, p=large).config.pools["p"].options == {"batch_size": 9}
     assert resolved(0, p=PoolConfig(options={"batch_size": 8})).warnings == []
+
+
+@pytest.mark.parametrize("ways", ["int8", ["int8", "cpu"]])
+def test_what_tells_speakers_apart_has_no_smaller_type(ways: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^pools\.p\.fallback: the engine 'diarize' has no type .* 'cpu' is what"):
+        resolved(1, p=PoolConfig(engine="diarize", fallback=ways))

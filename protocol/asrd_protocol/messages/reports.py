@@ -103,6 +103,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since its computation last showed that it is alive."""
     last_fault: str = ""
     """Why the seat has no healthy worker."""
+    device: str = ""
+    """Where it computes, such as ``cpu`` or ``cuda:0``; empty as long as it is not placed."""
 
 
 class WorkersReport(Answer, frozen=True, kw_only=True, omit_defaults=False):

@@ -193,6 +193,9 @@ def pool_status(pool: Pool) -> tuple[PoolStatus, str]:
     if pool.unavailable:
         return "unavailable", pool.unavailable_fault().message
     troubled = [slot for slot in pool.slots if _in_trouble(slot)]
+    if pool.able and not troubled and (fallback := pool.placement.fallback):
+        said = f"{pool.name!r} has fallen back to {fallback}; `asrd reload {pool.name}` tries what it was meant to be"
+        return "degraded", said
     if pool.able and not troubled:
         return "ready", f"{pool.able} of {pool.policy.workers} workers of {pool.name!r} are ready"
     if pool.staffing.rest.waking and not troubled:

@@ -95,6 +95,7 @@ def _worker(pool: Pool, slot: Slot, now: float, pid: int | None) -> msg.WorkerRe
         proof_age_s=round(now - slot.proved_at, 3) if slot.live else 0.0,
         job=slot.task.job if slot.task else None,
         last_fault=slot.last_fault,
+        device=slot.device if slot.edition else "",
     )
 
 

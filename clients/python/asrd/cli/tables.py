@@ -51,13 +51,14 @@ def stats_lines(report: m.StatsReport) -> Table:
 
 def workers_table(workers: Sequence[m.WorkerReport]) -> Table:
     """Every seat."""
-    columns = ("SEAT", "STATE", "PID", "JOBS", "UPTIME", "CONDITION", "RSS", "VRAM", "JOB", "FAULT")
+    columns = ("SEAT", "DEVICE", "STATE", "PID", "JOBS", "UPTIME", "CONDITION", "RSS", "VRAM", "JOB", "FAULT")
     return table(columns, [_worker(worker) for worker in workers], flowing=("JOB", "FAULT"))
 
 
 def _worker(worker: m.WorkerReport) -> tuple[object, ...]:
     return (
         worker.seat,
+        worker.device or None,
         worker.state,
         worker.pid,
         worker.jobs_done,
