@@ -65,7 +65,7 @@ class Archive:
 
         self._writer.write(entries.Read(job), done)
 
-    def forget(self, job: str, done: Callable[[], None]) -> None:
+    def forget(self, job: str, done: Callable[[], object]) -> None:
         """Forget a job that has ended."""
         record = self._records.pop(job)
         self.known -= 1

@@ -10,7 +10,7 @@ from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.frontend import Frontend
 from asrd_supervisor.handover import HandOver
 from asrd_supervisor.ledger import Ledger
-from asrd_supervisor.records import Ended
+from asrd_supervisor.records import Ended, buffer_of
 from asrd_supervisor.report.snapshot import job_report
 from asrd_supervisor.timers import Timers
 
@@ -64,6 +64,7 @@ class Errands:
 
         tries = self._jobs.active[action.job].attempts if action.job in self._jobs.active else 0
         self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step, tries)
+        self._frontend.show(record)  # fewer than before, if they are decoded anew
         self._handover.prepare(record, action, ready)
 
     def _keep_part(self, action: do.PersistPart) -> None:
@@ -72,15 +73,16 @@ class Errands:
         assert record
 
         def kept() -> None:
-            if record.reel:
-                self._frontend.relay_segments(record, record.reel.end(action.step))
+            if record.reel and record.reel.end(action.step):
+                self._frontend.show(record)
 
         self._ledger.keep(action, kept)
 
     def _relay(self, action: do.Relay) -> None:
         if action.index is not None and (record := self._ledger.find(action.job)) and record.reel:
-            shown = record.reel.add(action.step, action.attempt, action.index, action.body)
-            self._frontend.relay_segments(record, shown)
+            segment = bytes(buffer_of(action.body))  # the frame would keep all that has come with it in memory
+            if record.reel.add(action.step, action.attempt, action.index, segment):
+                self._frontend.show(record)
         self._frontend.relay(action.job, action.done, action.duration)
 
     def _settle(self, action: do.Deliver | do.Fail) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import Encoding
 from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.feed import Feed
 from asrd_supervisor.peers import Peer
 from asrd_supervisor.records import Ended
 from asrd_supervisor.sockets import Router
@@ -37,6 +39,7 @@ class Follower(msgspec.Struct):
     final: bool
     since: int = 0
     """The first segment that it has not got."""
+    feed: Feed | None = None
     timer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -44,12 +47,19 @@ class Follower(msgspec.Struct):
         """As the submit has asked."""
         return cls(caller, stream=reply == "stream" and not caller.delimiter, final=reply != "accepted")
 
+    def leave(self) -> None:
+        """It follows the job no more."""
+        if self.timer:
+            self.timer.cancel()
+        if self.feed:
+            self.feed.close()
 
-Send = Callable[[Caller, msg.JobAnswer, Body | None], None]
+
+Send = Callable[[Caller, msg.JobAnswer, Body | None], bool]
 
 
 class Followers:
-    """By job. A caller that does not read misses what it is sent, and fetches it when it likes."""
+    """By job. A caller that does not read misses the progress, and gets the segments when it reads again."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
         self._loop = loop
@@ -62,8 +72,7 @@ class Followers:
         followers.append(follower)
         if len(followers) > MOST:
             dropped = followers.pop(0)
-            if dropped.timer:
-                dropped.timer.cancel()
+            dropped.leave()
             fault = Fault.of(Code.OVERLOADED, f"more than {MOST} follow this job; ask again", retry_after=1.0)
             self._send(dropped.caller, msg.Refused(fault=fault, job=job), None)
 
@@ -75,6 +84,7 @@ class Followers:
             followers = self._of.get(job, [])
             if follower in followers:
                 followers.remove(follower)
+                follower.leave()
                 give_up()
 
         follower.timer = self._loop.call_later(timeout, over)
@@ -90,15 +100,32 @@ class Followers:
         """The job is not taken: who has to be told."""
         return [follower.caller for follower in self._of.pop(job, [])]
 
-    def relay(self, answer: msg.Progress | msg.SegmentDecoded, body: Body | None = None) -> None:
+    def relay(self, answer: msg.Progress) -> None:
         """Pass on how far the job is."""
         for follower in self._of.get(answer.job, []):
-            if follower.stream and not (isinstance(answer, msg.SegmentDecoded) and answer.index < follower.since):
-                self._send(follower.caller, answer, body)
+            if follower.stream:
+                self._send(follower.caller, answer, None)
+
+    def show(self, job: str, segments: list[Body], attempt: int) -> None:
+        """These segments of a job may be seen."""
+        for follower in self._of.get(job, []):
+            if follower.stream:
+                follower.feed = follower.feed or self._feed(job, follower)
+                follower.feed.show(segments, attempt)
+
+    def _feed(self, job: str, follower: Follower) -> Feed:
+        def send(index: int, attempt: int, body: Body) -> bool:
+            return self._send(follower.caller, msg.SegmentDecoded(job=job, index=index, attempt=attempt), body)
+
+        return Feed(self._loop, send, follower.since)
 
     def settle(self, ended: Ended) -> None:
-        """The job has ended: tell whoever waits."""
+        """The job has ended: tell whoever waits, after its segments."""
         for follower in self._of.pop(ended.answer.job, []):
             if follower.timer:
                 follower.timer.cancel()
-            self._send(follower.caller, ended.answer, ended.body)
+            tell = partial(self._send, follower.caller, ended.answer, ended.body)
+            if follower.feed:
+                follower.feed.finish(tell)
+            else:
+                tell()

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -209,12 +209,9 @@ class Frontend:
 
     def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
         follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)
-        if follower.stream and record.streams:
-            for index in range(wait.since, len(record.segments)):
-                answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
-                self._send(caller, answer, record.segments[index])
         give_up = partial(self._tell_state, caller, record)
         self._followers.add_for(record.job, follower, wait.timeout, give_up)
+        self.show(record)
 
     def _release(self, caller: Caller, record: Record) -> None:
         if record.report:
@@ -246,12 +243,10 @@ class Frontend:
         """How far a job is."""
         self._followers.relay(msg.Progress(job=job, done=done, duration=duration))
 
-    def relay_segments(self, record: Record, shown: Iterable[tuple[int, Body]]) -> None:
-        """Segments of a job that may be seen now."""
-        for index, body in shown:
-            if record.streams:
-                answer = msg.SegmentDecoded(job=record.job, index=index, attempt=record.attempt)
-                self._followers.relay(answer, body)
+    def show(self, record: Record) -> None:
+        """Which segments of a job may be seen has changed."""
+        if record.streams:
+            self._followers.show(record.job, record.segments, record.attempt)
 
     def settle(self, ended: Ended) -> None:
         """The job has ended, and that is stored."""
@@ -264,7 +259,7 @@ class Frontend:
         self._send(caller, msg.Refused(fault=fault, job=job))
 
     @staticmethod
-    def _send(caller: Caller, answer: msg.JobAnswer, body: Body | None = None) -> None:
+    def _send(caller: Caller, answer: msg.JobAnswer, body: Body | None = None) -> bool:
         header = encode(msgspec.structs.replace(answer, ref=caller.ref), caller.encoding)
         frames = [header] if body is None else [header, body]
-        caller.router.send(caller.identity, frames, delimiter=caller.delimiter)
+        return caller.router.send(caller.identity, frames, delimiter=caller.delimiter)

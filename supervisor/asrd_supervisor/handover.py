@@ -169,7 +169,18 @@ def _in_memory(gathered: bytes | Fault) -> Opened:
     """A file that is nowhere."""
     if isinstance(gathered, Fault):
         return gathered
-    fd = os.memfd_create("parts", os.MFD_CLOEXEC)
-    with open(fd, "wb", closefd=False) as file:
-        file.write(gathered)
+    try:
+        fd = os.memfd_create("parts", os.MFD_CLOEXEC)
+    except OSError as error:
+        return _no_room(error)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(gathered)
+    except OSError as error:
+        os.close(fd)
+        return _no_room(error)
     return fd
+
+
+def _no_room(error: OSError) -> Fault:
+    return Fault.of(Code.STORAGE_FAILED, f"the parts of the job cannot be put together ({error.strerror})")

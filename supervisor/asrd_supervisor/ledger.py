@@ -211,7 +211,7 @@ class Ledger:
         record.request, record.reel = b"", None
         self.archive.put(record, report, ended_at, size)
 
-    def revive(self, job: str, done: Callable[[], None]) -> None:
+    def revive(self, job: str, done: Callable[[], object]) -> None:
         """Let a job that has failed wait again, with all its attempts; ``JobRecovered`` follows."""
         record = self._records[job]
         self.archive.take_out(record)

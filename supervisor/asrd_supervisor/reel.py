@@ -4,7 +4,7 @@ Whoever follows a job sees the segments of a chunk when all before it are done. 
 decoded; when it is tried again, it is shown anew from its first segment, as a job with one step is from 0.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -44,28 +44,30 @@ class Reel:
         if self._foremost == step:
             del self.shown[self._base :]
 
-    def add(self, step: int, attempt: int, index: int, body: Body) -> Iterator[tuple[int, Body]]:
-        """A segment of a step; those that may be seen now, with their index in the whole."""
+    def add(self, step: int, attempt: int, index: int, body: Body) -> list[Body]:
+        """A segment of a step; those that may be seen because of it."""
         stretch = self._stretches.get(step)
         if stretch is None or attempt != stretch.attempt or index != len(stretch.segments):
-            return
+            return []
         stretch.segments.append(body)
-        if self._foremost == step:
-            yield len(self.shown), body
-            self.shown.append(body)
+        return self._show([body]) if self._foremost == step else []
 
-    def end(self, step: int) -> Iterator[tuple[int, Body]]:
+    def end(self, step: int) -> list[Body]:
         """A step has given all that it will; the segments that may be seen because of it."""
         if step not in self._stretches:
-            return
+            return []
         self._stretches[step].ended = True
+        shown: list[Body] = []
         while self._foremost is not None and self._stretches[self._foremost].ended:
             self._head += 1
             self._base = len(self.shown)
             if self._foremost is not None:
-                for body in self._stretches[self._foremost].segments:
-                    yield len(self.shown), body
-                    self.shown.append(body)
+                shown += self._show(self._stretches[self._foremost].segments)
+        return shown
+
+    def _show(self, segments: list[Body]) -> list[Body]:
+        self.shown += segments
+        return segments
 
     def restore(self, step: int, segments: list[Body]) -> None:
         """What a step gave, before the daemon was started again."""
@@ -73,8 +75,7 @@ class Reel:
             self._stretches[step].segments = segments
             if self._foremost == step:
                 self.shown += segments
-            for _ in self.end(step):
-                pass
+            self.end(step)
 
     def segments_of(self, step: int) -> list[Body]:
         """What a step has given."""

@@ -16,6 +16,7 @@ import zmq
 
 from support.daemon import Daemon, running
 from support.stage import ONE, TWO
+from support.wait import eventually
 from support.wire import Wire
 
 PROTOCOL = Path(__file__).parents[2] / "protocol" / "PROTOCOL.md"
@@ -212,6 +213,30 @@ def test_a_failed_job_can_be_fetched_too(wire: Wire) -> None:
     wire.play({"do": "fail", "code": "bad_audio", "message": "no sound in it"}, job=job)
     fetched = wire.ask("fetch", job=job)
     assert (fetched["type"], fetched["fault"]["message"]) == ("failed", "no sound in it")
+
+
+def test_a_wait_gets_all_that_was_said_before_however_much_it_is(daemon: Daemon, wire: Wire) -> None:
+    """More than libzmq keeps for a peer: what is not taken at once must not be lost."""
+    job, count = _id(), 3000
+    words = [{"do": "speak", "text": " w", "seconds": 0.001}] * count
+    wire.send("submit", b"audio", job=job, options={"script": [*words, {"do": "sleep", "s": 60}]}, reply="accepted")
+    assert wire.receive()[0]["type"] == "accepted"
+    eventually(lambda: len(json.loads(_fetched(daemon, job))) == count, 60)
+    late = daemon.wire()
+    late.send("wait", job=job, stream=True)
+    indices = [late.receive()[0]["index"] for _ in range(count)]
+    assert indices == list(range(count))
+    wire.send("cancel", job=job)
+    assert late.end_of(job)[0]["fault"]["code"] == "cancelled"
+
+
+def _fetched(daemon: Daemon, job: str) -> bytes:
+    wire = daemon.wire()
+    try:
+        wire.send("fetch", job=job, partial=True)
+        return wire.receive()[1] or b"[]"
+    finally:
+        wire.close()
 
 
 def test_a_wait_can_stream_what_is_still_to_come(daemon: Daemon, wire: Wire) -> None:

@@ -8,8 +8,10 @@ from hypothesis.stateful import precondition, rule
 from asrd_supervisor.core.health.inquiry import Inquiry
 from asrd_supervisor.core.recycle import Verdict
 from property.clients import WHICH, ClientMachine, pick
-from property.deeds import CLIP_S, TEXT_AGAIN, TEXT_ALMOST
-from property.records import Process, Ticket
+from property.labour import CLIP_S, TEXT_AGAIN, TEXT_ALMOST
+from property.records import Process
+from property.speech import may_cut
+from property.tickets import Ticket
 
 TEXTS = st.sampled_from([TEXT_AGAIN, TEXT_AGAIN, "", "thank you for watching", TEXT_ALMOST])
 
@@ -19,9 +21,10 @@ def facts(process: Process) -> dict[str, bool]:
     return {
         "greeted": process.greeted_at is not None,
         "warm": process.warm,
-        "busy": bool(process.job) and process.sent,
-        "meant": bool(process.job) and not process.sent,
+        "busy": bool(process.part) and process.sent,
+        "meant": bool(process.part) and not process.sent,
         "clip": bool(process.clip),
+        "whole": may_cut(process),
         "killed": process.killed_at is not None,
         "cancelled": process.cancelled_at is not None,
     }
@@ -132,7 +135,7 @@ class CheckupMachine(ClientMachine):
     def toil(self, which: int, count: int) -> None:
         """Many jobs, and nothing goes wrong."""
         for _ in range(count):
-            ticket = Ticket(self.name(), pick(self.names, which), 1, audio_s=3.0)
+            ticket = Ticket(self.name(), pick(self.scribes, which), 1, audio_s=3.0)
             self.world.submit(ticket)
             if ticket.state == "storing":
                 self.world.store(ticket)

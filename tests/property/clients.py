@@ -12,7 +12,7 @@ from asrd_supervisor.core.supervisor import Policy
 from property.life import breathe
 from property.outcomes import StrictWorld
 from property.policies import policies
-from property.records import ACTIVE, Ticket
+from property.tickets import ACTIVE, Ticket
 
 WHICH = st.integers(0, 11)
 LANES = st.sampled_from(["high", "normal", "normal", "low"])
@@ -52,6 +52,7 @@ class ClientMachine(RuleBasedStateMachine):
         self.world = StrictWorld(policy, seed)
         self.world.slow = not prompt
         self.names = [pool.name for pool in policy.pools]
+        self.scribes = [pool.name for pool in policy.pools if not pool.diarizes]
         self.stop_after = stop_after
         self.jobs = 0
         self.go_on(head_start)
@@ -75,8 +76,10 @@ class ClientMachine(RuleBasedStateMachine):
 
     @rule(which=WHICH, size=st.sampled_from([1, 10, 40, 101]))
     def submit(self, which: int, size: int) -> None:
-        pool = [*self.names, *self.names, *self.names, "nowhere"][which % (3 * len(self.names) + 1)]
-        self.world.submit(Ticket(self.name(), pool, size))
+        pool = [*self.scribes, *self.scribes, *self.names, "nowhere"][
+            which % (2 * len(self.scribes) + len(self.names) + 1)
+        ]
+        self.world.submit(Ticket(self.name(), pool, size, cut=(0, 0, 0, 3)[which % 4]))
 
     @rule(
         which=WHICH,
@@ -86,9 +89,13 @@ class ClientMachine(RuleBasedStateMachine):
         audio_s=LENGTHS,
         deadline=st.sampled_from([None, None, 3.0, 12.0]),
         retries=RETRIES,
+        diarize=st.sampled_from([False, False, True]),
+        diarize_pool=st.sampled_from([None, None, None, None, "s", "s", "a", "nowhere"]),
+        report=st.booleans(),
+        cut=st.sampled_from([0, 2, 3, 5]),
     )
     def submit_with_wishes(self, which: int, **wishes: object) -> None:
-        ticket = Ticket(self.name(), pick(self.names, which), 5, **wishes)  # type: ignore[arg-type]
+        ticket = Ticket(self.name(), pick(self.scribes, which), 5, **wishes)  # type: ignore[arg-type]
         self.world.submit(ticket)
         if ticket.state == "storing" and which % 4:
             self.world.store(ticket)
@@ -105,9 +112,36 @@ class ClientMachine(RuleBasedStateMachine):
         self.world.fail_to_store(pick(self.tickets("storing"), which))
 
     @precondition(lambda self: self.world.writing)
-    @rule(which=WHICH)
-    def write(self, which: int) -> None:
+    @rule(which=WHICH, tell=st.booleans())
+    def write(self, which: int, tell: bool) -> None:
         self.world.write(pick(self.world.writing, which))
+        while tell and self.world.answers:
+            self.world.tell(self.world.answers[0])
+
+    @precondition(lambda self: self.world.answers)
+    @rule(which=WHICH)
+    def hear_of_what_is_stored(self, which: int) -> None:
+        self.world.tell(pick(self.world.answers, which))
+
+    @precondition(lambda self: self.world.adopting)
+    @rule(which=WHICH)
+    def adopt(self, which: int) -> None:
+        self.world.adopt(pick(self.world.adopting, which))
+
+    @precondition(lambda self: self.world.adopting)
+    @rule(which=WHICH)
+    def have_no_room_for_samples(self, which: int) -> None:
+        self.world.fail_to_adopt(pick(self.world.adopting, which))
+
+    @rule(which=WHICH, cut=st.integers(2, 5), diarize=st.booleans(), report=st.booleans(), count=st.integers(1, 12))
+    def have_long_audio(self, which: int, cut: int, diarize: bool, report: bool, count: int) -> None:
+        """It is stored, and begun."""
+        diarize = diarize and "s" in self.names
+        ticket = Ticket(self.name(), pick(self.scribes, which), 5, cut=cut, diarize=diarize, report=report)
+        self.world.submit(ticket)
+        if ticket.state == "storing":
+            self.world.store(ticket)
+        self.go_on(count)
 
     @precondition(lambda self: self.revivable())
     @rule(which=WHICH)
@@ -181,6 +215,8 @@ class ClientMachine(RuleBasedStateMachine):
     @rule(which=WHICH, count=st.integers(2, 6), client=st.sampled_from(["one", "two"]), lane=LANES)
     def crowd(self, which: int, count: int, client: str = "one", lane: str = "normal") -> None:
         for _ in range(count):
-            self.world.submit(Ticket(self.name(), pick(self.names, which), 1, client=client, lane=lane, audio_s=4.0))
-            for ticket in self.tickets("storing")[-1:]:
-                self.world.store(ticket)
+            ticket = Ticket(self.name(), pick(self.scribes, which), 1, client=client, lane=lane, audio_s=4.0)
+            ticket.cut, ticket.report = (0, 0, 2)[which % 3], which > 6
+            self.world.submit(ticket)
+            for stored in self.tickets("storing")[-1:]:
+                self.world.store(stored)

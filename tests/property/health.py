@@ -7,8 +7,9 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.stages import MERGE
 from asrd_supervisor.core.supervisor import pool_status
-from property.deeds import EARLY, WORTH_IT
+from property.labour import EARLY, WORTH_IT
 from property.laws import LawfulWorld
 from property.records import Process
 
@@ -133,10 +134,11 @@ class HealthyWorld(LawfulWorld):
 
     def finish(self, process: Process) -> None:
         """A question that nobody will answer is dropped with the next job that says something."""
+        merged = process.part is not None and process.part.index == MERGE
         super().finish(process)
         pool = process.seat.pool
         inquiry = self.core.pools[pool].monitor.diagnosis.inquiry
-        if inquiry and self.quiet and not self.closed(pool):
+        if inquiry and self.quiet and not merged and not self.closed(pool):
             here = {one.seat for one in self.staff(pool) if one.ready}
             missing = [one for one in (inquiry.suspect, inquiry.reference) if one and one not in here]
             # Whoever finished may have been told to leave by this very job.

@@ -3,8 +3,6 @@
 The expectations are worked out from the world's own records. The core is asked for its states only, to compare.
 """
 
-from math import isclose
-
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
@@ -13,14 +11,16 @@ from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE
 from asrd_supervisor.core.supervisor import Policy
-from property.deeds import LivelyWorld
-from property.records import Process, Ticket
+from property.promises import PromisingWorld
+from property.records import Process
+from property.tickets import Part, Ticket
 
 SeatKey = tuple[str, int]
 
 
-class JudgedWorld(LivelyWorld):
+class JudgedWorld(PromisingWorld):
     """The simulated world, with a judge in it."""
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
@@ -31,6 +31,7 @@ class JudgedWorld(LivelyWorld):
         """Another daemon knows nothing of what its workers did in the last one."""
         self.before: dict[SeatKey, State] = {}
         self.shut: set[str] = set()
+        self.rested: set[str] = set()
         self.turns: dict[str, int] = dict.fromkeys(self.pools, 0)
         self.generations: dict[SeatKey, int] = {}
         self.deaths: dict[SeatKey, list[float]] = {}
@@ -48,14 +49,6 @@ class JudgedWorld(LivelyWorld):
     def slot(self, seat: Seat) -> Slot:
         """The slot of a seat."""
         return self.core.pools[seat.pool].slots[seat.slot]
-
-    def staff(self, pool: str) -> list[Process]:
-        """The processes of a pool."""
-        return [process for seat, process in self.processes.items() if seat.pool == pool]
-
-    def active(self) -> list[Ticket]:
-        """The jobs that have not ended."""
-        return [ticket for ticket in self.tickets.values() if ticket.active]
 
     def closed(self, pool: str) -> bool:
         """The pool is being emptied, or is empty for good."""
@@ -113,25 +106,27 @@ class JudgedWorld(LivelyWorld):
             case do.Spawn(seat):
                 self._judge_spawn(seat)
             case do.PersistAttempt():
-                self._judge_attempt(action, self.tickets[action.job])
-            case do.SendStep(seat, attempt, job):
-                self._judge_step(self.processes[seat], attempt, job)
+                self._judge_attempt(action, self.tickets[action.job].parts[action.step])
+            case do.SendStep(seat):
+                self._judge_step(self.processes[seat], action)
             case do.Kill(seat, dump):
                 self._judge_kill(self.processes[seat], dump)
             case do.SendStop(seat):
                 process = self.processes[seat]
-                assert process.warm and not process.job and process.killed_at is None and process.stopped_at is None
+                assert process.warm and not process.part and process.killed_at is None and process.stopped_at is None
                 assert not process.clip, "it still has the clip"
             case do.SendCancel(seat, attempt):
                 process = self.processes[seat]
                 assert process.killed_at is None and process.attempt == attempt and process.sent
-                assert self.tickets[process.job].unwanted
+                assert process.part and process.part.ticket.unwanted
             case do.Leave(code):
                 self._judge_leave(code)
             case do.Announce("job.failed" | "job.quarantined" as topic, fields):
                 assert (topic == "job.quarantined") == (fields["code"] == Code.POISON)
+            case do.PersistPlan() | do.PersistPart():
+                self.judge_part(action)
             case do.Persist() | do.Accept() | do.Relay() | do.Deliver() | do.Fail() | do.PersistWait():
-                self._judge_for_client(action)
+                self.judge_for_client(action)
         super().perform(action)
 
     def _judge_spawn(self, seat: Seat) -> None:
@@ -141,48 +136,58 @@ class JudgedWorld(LivelyWorld):
         self.generations[key] = seat.generation
         before = self.before.get(key, State.VACANT)
         rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
-        free = before in (State.VACANT, State.STOPPING) or self.woken(seat.pool)
+        left = isinstance(self.cause, ev.WorkerExited) and (self.cause.seat.pool, self.cause.seat.slot) == key
+        free = before in (State.VACANT, State.STOPPING) or self.woken(seat.pool) or (left and seat.pool in self.rested)
         assert free or rung or self._revives(key), f"spawned from {before}"
 
     def _revives(self, key: SeatKey) -> bool:
         """An operator has asked for another try."""
         return self.before[key] is State.FAILED and covers(self.cause, key)
 
-    def _judge_step(self, process: Process, attempt: int, job: str) -> None:
+    def _judge_step(self, process: Process, sent: do.SendStep) -> None:
         """Sent is what the worker was meant to have, as soon as that is stored, once, and only while it is wanted."""
-        assert self.cause == ev.AttemptPersisted(process.seat, attempt), "it is not stored"
-        assert (process.job, process.attempt) == (job, attempt) and not process.sent and process.killed_at is None
-        assert self.tickets[job].state == "running" and not self.tickets[job].unwanted
+        part = process.part
+        assert self.cause == ev.AttemptPersisted(process.seat, sent.attempt), "it is not stored"
+        assert part and part.name == (sent.job, sent.step) and process.attempt == sent.attempt
+        assert not process.sent and process.killed_at is None
+        assert part.state == "running" and not part.ticket.unwanted, "nobody wants it"
+        entry = self.journal[part.job]
+        assert part.index < FIRST_CHUNK or entry.cut, "it is not stored where the audio is cut"
+        if part.index == MERGE:
+            others = [one for index, one in part.ticket.parts.items() if index != MERGE and not one.divided]
+            assert others and all(entry.rows[one.index].given for one in others), "what it merges is not stored"
 
-    def _judge_attempt(self, action: do.PersistAttempt, ticket: Ticket) -> None:
-        process, line = self.processes[action.seat], self.lines[ticket.pool]
+    def _judge_attempt(self, action: do.PersistAttempt, part: Part) -> None:
+        process, line = self.processes[action.seat], self.lines[part.pool]
         assert not self.held, "what waits is for the next daemon"
-        assert process.idle and action.attempt > process.attempt and not ticket.unwanted
-        assert (action.attempts, action.deaths) == (ticket.attempts + 1, ticket.deaths)
-        if ticket is line.returning:
-            line.settle()
-        assert self._is_next(ticket), f"not the turn of {ticket.job}"
-        assert self._worker_for(ticket) is process, f"not the turn of {action.seat}"
-        self.turns[ticket.pool] = action.seat.slot + 1
+        assert part.pool == action.seat.pool and part.state == "queued", "its turn has not come"
+        assert process.idle and action.attempt > process.attempt
+        assert not part.ticket.unwanted or part.ticket in self.dropped, "nobody wants it"
+        assert (action.attempts, action.deaths) == (part.attempts + 1, part.deaths)
+        if line.comes(part):
+            line.settle(part)
+        assert self._is_next(part), f"not the turn of {part.name}"
+        assert self._worker_for(part) is process, f"not the turn of {action.seat}"
+        self.turns[part.pool] = action.seat.slot + 1
         # An attempt that the policy does not allow is seen after the event.
 
-    def _is_next(self, ticket: Ticket) -> bool:
+    def _is_next(self, part: Part) -> bool:
         """Those that come back go first; among the others each client's own are in order. The line judges shares."""
-        line = self.lines[ticket.pool]
+        line = self.lines[part.pool]
         for other in line.front:
-            if other is ticket or self._worker_for(other):
-                return other is ticket
-        own = line.flows.get((ticket.lane, ticket.who), [])
-        return own[:1] == [ticket]
+            if other is part or (self._worker_for(other) and not other.ticket.unwanted):
+                return other is part
+        own = [one for one in line.flows.get((part.lane, part.who), []) if one is part or not one.ticket.unwanted]
+        return own[:1] == [part]
 
-    def _worker_for(self, ticket: Ticket) -> Process | None:
+    def _worker_for(self, part: Part) -> Process | None:
         """In turn among the idle; the worker that failed a step only when it is alone, and one suspect at a time."""
-        count, staff = len(self.core.pools[ticket.pool].slots), self.staff(ticket.pool)
-        if ticket.deaths and any(process.job and process.suspect for process in staff):
+        count, staff = len(self.core.pools[part.pool].slots), self.staff(part.pool)
+        if part.deaths and any(process.part and process.suspect for process in staff):
             return None
-        turn = sorted(staff, key=lambda process: (process.seat.slot - self.turns[ticket.pool]) % count)
-        others = any(process.ready and str(process.seat) != ticket.avoid for process in staff)
-        able = [process for process in turn if process.idle and not (others and str(process.seat) == ticket.avoid)]
+        turn = sorted(staff, key=lambda process: (process.seat.slot - self.turns[part.pool]) % count)
+        others = any(process.ready and str(process.seat) != part.avoid for process in staff)
+        able = [process for process in turn if process.idle and not (others and str(process.seat) == part.avoid)]
         fit = [process for process in able if not process.seen_frozen and not self._spared(process)]
         return fit[0] if fit else None
 
@@ -199,7 +204,7 @@ class JudgedWorld(LivelyWorld):
     def _judge_kill(self, process: Process, dump: bool) -> None:
         key = (process.seat.pool, process.seat.slot)
         rung = self.ringing is not None and (self.ringing.pool, self.ringing.slot) == key
-        waits = process.job and not process.sent and process.killed_at is None
+        waits = process.part and not process.sent and process.killed_at is None
         assert not (rung and waits), "it is killed because the disk is slow"
         sent_home = (self.resting(process.seat.pool) or self.woken(process.seat.pool)) and not process.warm
         assert rung or process.guilty or sent_home or self.closed(process.seat.pool), "a healthy worker is killed"
@@ -221,56 +226,6 @@ class JudgedWorld(LivelyWorld):
         assert not self.left and not self.processes and not self.active()
         assert all(slot.state is State.VACANT for _, slot in self.slots())
         assert code is Exit.OK if self.stopping else code is Exit.CONFIG
-
-    def _judge_for_client(self, action: do.Action) -> None:
-        match action:
-            case do.Persist(job):
-                assert self.question and self.question.job == job
-            case do.Accept(job, ahead, eta):
-                ticket = self.tickets[job]
-                assert self.cause == ev.JobPersisted(job) and ticket.state == "storing"
-                assert ahead == len(self.lines[ticket.pool])
-                self._judge_eta(ticket, ahead, eta)
-            case do.Relay(job):
-                assert self.tickets[job].state == "running"
-            case do.Deliver(job, _, body):
-                assert self.tickets[job.id].state == "running" and body == job.id
-            case do.Fail(job, fault):
-                self._judge_fail(self.tickets[job.id], fault.code)
-            case do.PersistWait(job, attempts, deaths):
-                self._judge_wait(self.tickets[job], (attempts, deaths))
-
-    def _judge_wait(self, ticket: Ticket, figures: tuple[int, int]) -> None:
-        """What it is blamed for is stored: deaths, and tries; but no try that the daemon itself gives up."""
-        assert ticket.active
-        begun = any(process.job == ticket.job and process.sent for process in self.processes.values())
-        if not self.returns(ticket):
-            hurried = self.cause == ev.StopRequested(now=True) or (self.ringing and self.ringing.kind == "drain")
-            assert self.policy.durable and (hurried or not self.processes), "it is given up too soon"
-        assert figures == (ticket.attempts - begun, ticket.deaths)
-
-    def _judge_eta(self, ticket: Ticket, ahead: int, eta: float) -> None:
-        """Its own work at the least; that alone, when a worker is free; never more than if all others came first."""
-        known, staff = self.known[ticket.pool], self.staff(ticket.pool)
-        own = known.work(ticket)
-        assert eta >= own - 1e-3
-        if not ahead and any(process.idle for process in staff):
-            assert isclose(eta, own, abs_tol=1e-3)
-
-    def _judge_fail(self, ticket: Ticket, code: Code) -> None:
-        assert ticket.active, "a job ends once"
-        if code is Code.SHUTTING_DOWN:
-            assert self.stopping and not self.policy.durable
-            return
-        assert ticket.state != "storing", "it was never accepted"
-        if code is Code.ENGINE_UNAVAILABLE:
-            assert not self.policy.durable, "another daemon may have an engine for it"
-            closed_by_this = self.closed(ticket.pool) and ticket.pool not in self.shut
-            assert ticket.state == "queued" and (self.core.pools[ticket.pool].hopeless or closed_by_this)
-        elif ticket.state == "queued" and isinstance(self.cause, ev.JobRecovered):
-            assert code is Code.POISON
-        elif ticket.state in ("queued", "waiting"):
-            assert code == ticket.unwanted
 
 
 def covers(cause: ev.Event | None, key: SeatKey) -> bool:

@@ -6,10 +6,13 @@ from math import isclose
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.lifecycle import LEAVING_STATES, LIVE_STATES, READY_STATES, State
+from asrd_supervisor.core.plan import Step
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot
+from asrd_supervisor.core.stages import WHOLE
 from property.judge import JudgedWorld
-from property.records import Process, Ticket, TimerKey
+from property.records import Process
+from property.tickets import Part, Ticket
 
 LOST = {State.BACKOFF, State.FAILED}
 SOON = {State.KILLING, State.BACKOFF}
@@ -27,8 +30,10 @@ class LawfulWorld(JudgedWorld):
         self.sound = False
         self.before = {(policy.name, slot.index): slot.state for policy, slot in self.slots()}
         self.shut = {pool for pool in self.pools if self.closed(pool)}
+        self.rested = {pool for pool in self.pools if self.resting(pool)}
         actions = super().post(event)
         assert self.question is None, "a submit has no answer"
+        assert not self.returning, "it is not stored that it waits"
         self._check_retirements()
         self._check_vacations()
         self.check()
@@ -78,17 +83,17 @@ class LawfulWorld(JudgedWorld):
             if process.clip:
                 assert slot.task is None and slot.attempt == process.attempt, "the clip and a step at once"
                 return
-            assert slot.task and (slot.task.job, slot.attempt) == (process.job, process.attempt)
+            assert slot.task and process.part and slot.attempt == process.attempt
+            assert (slot.task.job, slot.task.index) == process.part.name
             assert slot.sent == process.sent, "what is not stored is not sent, and what is stored is"
             assert process.sent or self._awaits(process), "it waits for nothing"
             self._check_stall(process)
 
     def _awaits(self, process: Process) -> bool:
         """The journal will tell of its attempt."""
-        told = [
-            (one.seat, one.attempt) for one in (*self.writing, *self.answers) if not isinstance(one, do.PersistWait)
-        ]
-        return (process.seat, process.attempt) in told
+        asked = [one for one in self.writing if isinstance(one, do.PersistAttempt)]
+        told = [one for one in self.answers if isinstance(one, ev.AttemptPersisted)]
+        return any((one.seat, one.attempt) == (process.seat, process.attempt) for one in (*asked, *told))
 
     def _check_stall(self, process: Process) -> None:
         """Who has a step that is wanted is watched."""
@@ -129,10 +134,10 @@ class LawfulWorld(JudgedWorld):
         pool, staff = self.core.pools[name], self.staff(name)
         assert pool.ready == sum(process.ready for process in staff)
         assert len(pool.backlog) == len(self.lines[name]) or self.closed(name)
-        assert sum(process.suspect for process in staff if process.job) <= 1, "two suspects at once"
+        assert sum(process.suspect for process in staff if process.part) <= 1, "two suspects at once"
         if self.closed(name):
             return
-        free = [ticket for ticket in self.lines[name] if not self.held and self._worker_for(ticket)]
+        free = [part for part in self.lines[name] if not self.held and self._worker_for(part)]
         assert not free, "a step waits, and an idle worker may take it"
         if self.resting(name):
             assert self.held or not self.lines[name], "a step waits, and the pool rests"
@@ -147,32 +152,60 @@ class LawfulWorld(JudgedWorld):
 
     def _check_jobs(self) -> None:
         active = {ticket.job: ticket for ticket in self.active()}
-        assert set(self.core.jobs.active) == set(active), "a job was lost, or made up"
-        held = {process.job for process in self.processes.values() if process.job}
+        assert set(self.core.jobs.active) == set(active), "a job was lost, or made up, or does not end"
+        held = [process.part for process in self.processes.values() if process.part and process.part.ticket.active]
+        assert len({part.name for part in held}) == len(held), "a step has two workers"
+        waiting = {part for line in self.lines.values() for part in line}
         for ticket in active.values():
-            policy = self.pools[ticket.pool].retries
-            assert (ticket.job in held) == (ticket.state == "running")
-            assert (ticket in self.lines[ticket.pool]) == (ticket.state == "queued")
-            assert ticket.attempts <= ticket.tries(policy)
-            assert ticket.deaths < policy.deaths
-            assert ("retry" in self._alarms(ticket)) == (ticket.state == "waiting")
-            assert self._stored_as_running(ticket) == (ticket.state == "running"), "a kill would cost it a try, or none"
+            job = self.core.jobs.active[ticket.job]
+            assert job.state == ticket.state
+            assert ticket.live or ticket.phase == "storing" or not ticket.unwanted, "nobody wants it, and it goes on"
+            assert set(job.steps) == set(ticket.parts)
+            for part in ticket.parts.values():
+                assert (part in held) == (part.state == "running")
+                assert (part in waiting) == (part.state == "queued")
+                self._check_step(job.steps[part.index], part)
+            self._check_alarms(ticket)
             self._check_deadline(ticket)
 
-    def _stored_as_running(self, ticket: Ticket) -> bool:
-        """What the journal says of it, or is about to say."""
-        told = [isinstance(one, do.PersistAttempt) for one in self.writing if one.job == ticket.job]
-        entry = self.journal.get(ticket.job)
-        return told[-1] if told else bool(entry and entry.running)
+    def _check_alarms(self, ticket: Ticket) -> None:
+        """Each step that waits for its next try is woken, as long as somebody wants it."""
+        waiting = {part.alarm for part in ticket.parts.values() if part.state == "waiting"}
+        ringing = {key[1] for key in self.timers if key[0] == f"job:{ticket.job}" and key[2] == "retry"}
+        assert ringing == waiting or (ticket.unwanted and ringing < waiting), "nobody will wake it"
 
-    def _alarms(self, ticket: Ticket) -> dict[str, TimerKey]:
-        return {key[2]: key for key in self.timers if key[0] == f"job:{ticket.job}"}
+    def _check_step(self, step: Step, part: Part) -> None:
+        """The core knows of it what the world knows."""
+        assert step.state == part.state, f"{part.name} is {step.state} and should be {part.state}"
+        begun = any(process.part is part and not process.sent for process in self.processes.values())
+        if not (part.ticket.unwanted and part.state == "ended"):
+            assert (step.attempts, step.deaths) == (part.attempts + begun, part.deaths)
+        assert (step.pool, step.failed) == (part.pool, part.failed)
+        assert part.attempts <= self.tries(part), "it is tried too often"
+        assert part.deaths < self.pools[part.ticket.pool].retries.deaths or part.state in ("storing", "ended")
+        assert part.state != "storing" or self.pending(part), "it waits for a disk that has nothing to do"
+        if not part.ticket.unwanted and part.ticket.phase == "active":
+            self._check_what_a_kill_costs(part)
+
+    def _check_what_a_kill_costs(self, part: Part) -> None:
+        """A try that the journal knows of, if one is under way; of a job with several steps it knows each."""
+        told = [one for one in self.writing if one.job == part.job]
+        entry = self.journal[part.job]
+        if part.last and part.index == WHOLE:
+            running = isinstance(told[-1], do.PersistAttempt) if told else entry.running
+        elif part.index == WHOLE:
+            return
+        else:
+            mine = [one for one in told if not isinstance(one, do.PersistPlan) and one.step == part.index]
+            row = entry.rows.get(part.index)
+            running = isinstance(mine[-1], do.PersistAttempt) if mine else bool(row and row.running)
+        assert running == (part.state == "running"), "a kill would cost it a try, or none"
 
     def _check_deadline(self, ticket: Ticket) -> None:
         """Whoever sets a deadline does not wait longer than he said, and a moment for the disk."""
         if ticket.deadline is None or ticket.state == "storing" or ticket.unwanted:
             return
-        due, _ = self.timers[self._alarms(ticket)["deadline"]]
+        due, _ = self.timers[f"job:{ticket.job}", 0, "deadline"]
         end = ticket.submitted_at + ticket.deadline
         assert end - 1e-6 <= due <= max(end, self.now) + 1e-6
 

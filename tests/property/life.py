@@ -2,8 +2,10 @@
 
 from asrd_protocol.faults import Code, Fault
 from asrd_supervisor.core import events as ev
-from property.records import Process, Ticket
-from property.world import World
+from asrd_supervisor.core.stages import WHOLE
+from property.deeds import LivelyWorld as World
+from property.records import Process
+from property.tickets import Ticket
 
 PACE = 0.25
 """Seconds that everything takes a healthy worker."""
@@ -19,7 +21,7 @@ def breathe(world: World) -> bool:
         world.sample()
         return True
     actor = next_actor(world)
-    if (world.writing or world.answers) and not (world.slow and actor):
+    if (world.adopting or world.writing or world.answers) and not (world.slow and actor):
         world.write_all()
         return True
     timer = world.next_timer()
@@ -74,6 +76,8 @@ def act(world: World, actor: Process | Ticket) -> None:
         world.fault(actor, Code.CANCELLED, leave=False)
     elif actor.sent and not actor.told_duration and actor.attempt % 2:
         world.progress(actor, 0.0, 1.0 + actor.attempt % 9)
+    elif actor.part and actor.part.index == WHOLE and actor.part.ticket.cut:
+        world.split(actor, (2.0,) * actor.part.ticket.cut)
     elif actor.sent:
         world.finish(actor)
     else:

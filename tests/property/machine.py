@@ -17,6 +17,13 @@ Mutants of the core that the laws have caught, and that a change of the laws sho
     figures   one job too many for a user; quotas that are never given back; a pace that never forgets
     standby   it rests while a step waits, or keeps somebody; a wake-up that forgets failed seats; a wake-up for nobody;
               what cannot be loaded is not taken back, or costs the seat its good name, or is loaded by the next one
+    steps     a chunk before the cut is stored, or all of them at once; no next one when one is begun; a merge before
+              all is stored; who fails to tell speakers apart fails the job, or has it wait for ever; any chunk is spared,
+              or all of them; what has failed goes on unstored; the daemon does not wait for what is being stored
+    courses   a cancelled job goes on, or its next tries are begun, or one of its steps only is let go, or it ends while
+              somebody has one; one alarm wakes all; deaths of one step count for all; a try that the end gives up
+              counts; the next daemon does again what was done; a cut that was not stored is worked on; anything may be
+              cut; the work of who tells speakers apart counts; jobs with several steps keep their place
     the clip  an answer of a stale attempt is heard, or ends nothing; it is given while the pool is held, or after jobs,
               or never to the idle; asked once instead of often, or again and again; its deadline forgets how often
     health    a budget off by one, or never used up; no cool-down; the young are found degraded, too; a finding that the
@@ -25,6 +32,7 @@ Mutants of the core that the laws have caught, and that a change of the laws sho
 """
 
 from collections.abc import Callable
+from math import isclose
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -35,8 +43,9 @@ from asrd_supervisor.core.plan import JobState
 from property.checkups import CheckupMachine, by_worker
 from property.clients import WHICH, pick
 from property.life import breathe, fail_to_load
-from property.records import Process, Ticket
+from property.records import Process
 from property.speech import last_words, nonsense
+from property.tickets import Ticket
 
 PATIENCE = 4_000
 """Things that may happen until a world that nobody disturbs comes to rest."""
@@ -89,6 +98,10 @@ class CoreMachine(CheckupMachine):
     def finish(self, process: Process) -> None:
         self.world.finish(process)
 
+    @by_worker("whole !killed", lengths=st.lists(st.sampled_from([1.0, 4.0, 20.0]), min_size=2, max_size=5))
+    def cut(self, process: Process, lengths: list[float]) -> None:
+        self.world.split(process, tuple(lengths))
+
     @by_worker("busy !killed cancelled")
     def obey(self, process: Process) -> None:
         self.world.fault(process, Code.CANCELLED, leave=False)
@@ -136,7 +149,7 @@ class CoreMachine(CheckupMachine):
 
     @by_worker("meant")
     def cancel_before_it_has_its_step(self, process: Process) -> None:
-        self.world.cancel(self.world.tickets[process.job])
+        self.world.cancel(process.part.ticket)  # type: ignore[union-attr]
 
     @by_worker("meant")
     def die_before_it_has_its_step(self, process: Process) -> None:
@@ -159,7 +172,7 @@ class CoreMachine(CheckupMachine):
     def mend_the_models(self) -> None:
         self.world.broken_models.clear()
 
-    @by_worker("!killed", kind=st.integers(0, 8))
+    @by_worker("!killed", kind=st.integers(0, 9))
     def talk_nonsense(self, process: Process, kind: int) -> None:
         self.babble(process, kind)
 
@@ -168,18 +181,18 @@ class CoreMachine(CheckupMachine):
             self.world.babble(process, event)
             assert process.killed_at is not None
 
-    @by_worker("killed", kind=st.integers(0, 7))
+    @by_worker("killed", kind=st.integers(0, 8))
     def speak_after_the_kill(self, process: Process, kind: int) -> None:
         event = last_words(process, kind)
         if not isinstance(event, ev.WorkerGreeted) or process.greeted_at is not None:
             self.world.whisper(event)
 
     @precondition(lambda self: self.world.gone)
-    @rule(which=WHICH, kind=st.integers(0, 8))
+    @rule(which=WHICH, kind=st.integers(0, 9))
     def speak_from_the_grave(self, which: int, kind: int) -> None:
         process = pick(self.world.gone, which)
         last = ev.WorkerExited(process.seat, "SIGKILL", hopeless=True)
-        self.world.whisper(last if kind == 8 else last_words(process, kind))
+        self.world.whisper(last if kind == 9 else last_words(process, kind))
 
     # --- the clock ----------------------------------------------------------------------------------------------------
 
@@ -246,6 +259,9 @@ class CoreMachine(CheckupMachine):
         late = Ticket("too-late", "a", 1)
         world.submit(late)
         assert late.state == "refused" and len(world.left) == 1
-        assert all(ticket.state in ("ended", "refused") for ticket in world.tickets.values())
+        assert all(ticket.phase in ("ended", "refused") for ticket in world.tickets.values())
         assert jobs.count(*JobState) == 0
         assert sum(jobs.ended.values()) == world.ended
+        quotas = jobs._entrance.quotas  # nobody's share of the queue is taken any more
+        assert not quotas._users and (quotas._all.jobs, quotas._all.size) == (0, 0)
+        assert isclose(quotas._all.audio_s, 0.0, abs_tol=1e-6)

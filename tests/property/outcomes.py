@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from math import isclose
 
-from asrd_protocol.faults import BLAME, Blame, Code
+from asrd_protocol.faults import Code
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.lifecycle import State
 from asrd_supervisor.core.policy import PoolPolicy
+from property.courses import TimerKey
+from property.deeds import MOST_INTERRUPTED
 from property.health import HealthyWorld
+from property.journals import Entry
 from property.judge import covers
-from property.records import Entry, Process, Ticket, TimerKey
-
-AGAIN = "again"
-MOST_INTERRUPTED = 3
-"""Kills of the daemon that one job may see while it runs."""
+from property.records import Process
+from property.tickets import Part, Ticket
 
 
 class StrictWorld(HealthyWorld):
@@ -31,8 +31,10 @@ class StrictWorld(HealthyWorld):
             return Code.ID_CONFLICT
         if self.stopping or self.core.jobs.closing or self.draining:
             return Code.SHUTTING_DOWN if self.core.jobs.closing else Code.DRAINING
-        if ticket.pool not in self.pools:
+        if ticket.pool not in self.pools or self.pools[ticket.pool].diarizes:
             return Code.UNKNOWN_POOL
+        if ticket.diarize and not self.listeners(ticket):
+            return Code.BAD_OPTION if ticket.diarize_pool in (None, *self.pools) else Code.UNKNOWN_POOL
         states = {slot.state for slot in self.core.pools[ticket.pool].slots}
         if states <= {State.FAILED, State.VACANT} and State.FAILED in states:
             return Code.ENGINE_UNAVAILABLE
@@ -77,25 +79,34 @@ class StrictWorld(HealthyWorld):
 
     def cancel(self, ticket: Ticket) -> None:
         """A waiting job ends at once, a running one is asked to."""
-        state, known = ticket.state, ticket.unwanted
+        before = self._in_hand(ticket), ticket.unwanted
         super().cancel(ticket)
-        self._check_early_end(ticket, state, known, Code.CANCELLED)
+        self._check_early_end(ticket, *before, Code.CANCELLED)
 
-    def _check_early_end(self, ticket: Ticket, state: str, known: str, why: Code) -> None:
-        worker = next((process for process in self.processes.values() if process.job == ticket.job), None)
-        if state in ("queued", "waiting"):
-            assert ticket.end == why
+    def _in_hand(self, ticket: Ticket) -> list[Process] | None:
+        """Who has one of its steps; None when it is no active job, or nobody has."""
+        if ticket.phase != "active":
+            return None
+        busy = [process for process in self.processes.values() if process.part and process.part.ticket is ticket]
+        return busy or None
+
+    def _check_early_end(self, ticket: Ticket, busy: list[Process] | None, known: str, why: Code) -> None:
+        if ticket.phase == "storing" or not (ticket.unwanted or ticket.end):
+            return  # it ends when it may
+        if not ticket.active:
+            assert ticket.end or ticket.phase == "kept"
             return
-        assert ticket.state == state, "it ends when it may"
-        assert state not in ("storing", "running") or ticket.unwanted == (known or why)
-        if state == "running" and worker and worker.killed_at is None and worker.sent:
-            assert worker.cancelled_at is not None, "the cancel is lost"
+        assert ticket.unwanted == (known or why)
+        for process in busy or []:
+            if process.killed_at is None and process.sent:
+                assert process.cancelled_at is not None, "the cancel is lost"
 
     def store(self, ticket: Ticket) -> None:
         """A stored job is accepted; one that was cancelled meanwhile ends then."""
+        known = ticket.unwanted
         super().store(ticket)
         assert ticket.state != "storing"
-        assert not ticket.unwanted or ticket.end == Code.CANCELLED
+        assert not known or ticket.end == known == Code.CANCELLED
 
     def fail_to_store(self, ticket: Ticket) -> None:
         """Nothing is promised that is not stored."""
@@ -106,16 +117,16 @@ class StrictWorld(HealthyWorld):
         """A worker that is still there gets its step, or is free again when nobody wants it any more."""
         process = self.processes.get(stored.seat)
         meant = process and process.attempt == stored.attempt and process.killed_at is None
-        ticket = self.tickets.get(process.job) if process else None
+        part = process.part if process else None
         unwanted = bool(process and process.unwanted)
         super().tell_attempt(stored)
-        if not (process and meant and ticket):
+        if not (process and meant and part):
             return
         if unwanted:
-            assert ticket.end == ticket.unwanted, "nobody wants it, and it goes on"
+            assert not part.ticket.active or part.ticket.live, "nobody wants it, and it goes on"
             assert process.ready or process.stopped_at is not None or process.killed_at is not None
         else:
-            assert process.sent and ticket.state == "running"
+            assert process.sent and part.state == "running"
 
     def recover(self, ticket: Ticket, entry: Entry) -> None:
         """A job that was accepted goes on, unless it seems to be what ends the daemon."""
@@ -128,73 +139,38 @@ class StrictWorld(HealthyWorld):
             assert ticket.state in ("queued", "running")
 
     def finish(self, process: Process) -> None:
-        """A result is delivered."""
-        ticket = self.tickets[process.job]
-        was_active = ticket.active
+        """A result is delivered, or waits for those of the other steps."""
+        part = process.part
+        assert part
+        was_active = part.ticket.active
         super().finish(process)
-        assert not was_active or ticket.end == "completed"
+        assert not was_active or not part.last or part.ticket.end == "completed"
 
     def fault(self, process: Process, code: Code, *, leave: bool) -> None:
         """The blame decides; and a worker that wants to leave leaves."""
-        ticket = self.tickets[process.job]
-        expected = self._after_fault(ticket, code)
-        ticket.avoid = str(process.seat)
-        ticket.delay = ticket.pause(self.pools[ticket.pool].retries) if expected == AGAIN else (0.0, 0.0)
+        part = process.part
         super().fault(process, code, leave=leave)
-        self._check_outcome(ticket, expected)
+        self._check_delay(part)
         assert not leave or process.stopped_at is not None
 
-    def _after_fault(self, ticket: Ticket, code: Code) -> str:
-        if ticket.unwanted:
-            return ticket.unwanted
-        final = BLAME[code] is Blame.CALLER or ticket.attempts >= ticket.tries(self.pools[ticket.pool].retries)
-        return code if final else AGAIN
+    def _check_delay(self, part: Part | None) -> None:
+        """What is to be tried again waits as long as it was told to."""
+        if part and part.state == "waiting" and part.ticket.phase == "active":
+            due, (least, most) = self.timers[f"job:{part.job}", part.alarm, "retry"][0], part.delay
+            assert self.now + least - 1e-6 <= due <= self.now + most + 1e-6, "tried again too soon, or too late"
 
     def exit(self, process: Process, how: str = "exit 0", *, hopeless: bool = False) -> None:
         """A step that lost its worker is tried again, but not for ever; and so is the seat."""
-        ticket = self.tickets[process.job] if process.job else None
-        ended = ticket is None or not ticket.active
-        expected = "" if ticket is None or ended else self._after_loss(ticket, process)
-        if ticket and not ended:
-            ticket.avoid = str(process.seat)
-            again = expected == AGAIN and process.sent
-            ticket.delay = ticket.pause(self.pools[ticket.pool].retries) if again else (0.0, 0.0)
         fallen = self._note_death(process, hopeless)
         super().exit(process, how, hopeless=hopeless)
-        if ticket and not ended:
-            self._check_outcome(ticket, expected)
+        self._check_delay(process.part)
         slot = self.slot(process.seat)
         if self.closed(process.seat.pool) or self.resting(process.seat.pool):
             assert slot.state is State.VACANT
+        elif process.seat.pool in self.rested:
+            assert slot.state in (State.VACANT, State.STARTING), "it rested, and was woken by the step that came back"
         elif fallen is not None:
             assert slot.state is (State.FAILED if fallen else State.BACKOFF), "too many deaths, or too few"
-
-    def _after_loss(self, ticket: Ticket, process: Process) -> str:
-        policy = self.pools[ticket.pool].retries
-        if ticket.unwanted:
-            return ticket.unwanted
-        if not process.sent:
-            return AGAIN  # it died of something else
-        ticket.deaths += 1
-        if ticket.deaths >= policy.deaths:
-            return Code.POISON
-        if ticket.attempts < ticket.tries(policy):
-            return AGAIN
-        return Code.WORKER_HUNG if process.timed_out else Code.WORKER_DIED
-
-    def _check_outcome(self, ticket: Ticket, expected: str) -> None:
-        if expected != AGAIN:
-            assert ticket.end == expected
-        elif ticket.end:
-            assert ticket.end == Code.ENGINE_UNAVAILABLE
-        elif ticket.state == "kept":
-            assert self.left and self.policy.durable, "it was the last that the daemon waited for"
-        elif ticket.delay[1]:
-            assert ticket.state == "waiting"
-            due, (least, most) = self.timers[f"job:{ticket.job}", 0, "retry"][0], ticket.delay
-            assert self.now + least - 1e-6 <= due <= self.now + most + 1e-6, "tried again too soon, or too late"
-        else:
-            assert ticket.state in ("queued", "running")
 
     def _note_death(self, process: Process, hopeless: bool) -> bool | None:
         """True when the seat must be given up now; None when the worker left as it was told."""
@@ -204,7 +180,7 @@ class StrictWorld(HealthyWorld):
         self.fell_at[key], self.pauses[key] = self.now, (0.0, 0.0)
         if process.sent_home:
             return False
-        if process.asked or (process.suspect and process.sent and process.job):
+        if process.asked or (process.suspect and process.sent and process.part):
             return hopeless  # a suspect kills whoever has it
         if self._misled(process):
             return False
@@ -233,13 +209,11 @@ class StrictWorld(HealthyWorld):
         """The end of the drain is the end of all jobs here; a deadline is one of a job; who stands still is killed."""
         fired = self.timers[key][1]
         ticket = self.tickets[fired.job] if isinstance(fired, ev.AlarmRang) else None
-        state, known = (ticket.state, ticket.unwanted) if ticket else ("", "")
+        busy, known = (self._in_hand(ticket), ticket.unwanted) if ticket else (None, "")
         super().fire(key)
         assert key[2] != "drain" or not self.active()
         if ticket and key[2] == "deadline":
-            self._check_early_end(ticket, state, known, Code.DEADLINE)
-        elif ticket:
-            assert ticket.state in ("queued", "running") or ticket.end == Code.ENGINE_UNAVAILABLE
+            self._check_early_end(ticket, busy, known, Code.DEADLINE)
         elif key[2] == "stall":
             self._check_patience(key)
 
@@ -256,7 +230,7 @@ class StrictWorld(HealthyWorld):
     def settled(self) -> bool:
         """Every job has ended that can, every seat is taken that can be, and nobody needs to be replaced."""
         waits = [ticket for ticket in self.active() if not self._may_wait(ticket)]
-        return not (waits or self.writing or self.answers) and all(
+        return not (waits or self.adopting or self.writing or self.answers) and all(
             self._pool_settled(policy) for policy in self.policy.pools
         )
 

@@ -37,7 +37,7 @@ OFTEN = CanaryPolicy(every_jobs=3, idle=PositiveDuration(5))
 
 @st.composite
 def pool_policies(draw: st.DrawFn, name: str, durable: bool) -> PoolPolicy:
-    """One pool."""
+    """One pool; that of the name ``s`` tells speakers apart."""
     max_jobs, max_age = draw(st.sampled_from([(0, 0), (1, 0), (2, 0), (4, 0), (0, 20), (3, 30), ("auto", 0), (0, 0)]))
     max_rss, kill_rss = draw(st.sampled_from([(0, 0), (0, 2000), (1000, 0), (1000, 2000)]))
     return PoolPolicy(
@@ -60,6 +60,7 @@ def pool_policies(draw: st.DrawFn, name: str, durable: bool) -> PoolPolicy:
         ),
         retries=draw(retry_policies()),
         durable=durable,
+        diarizes=name == "s",
     )
 
 
@@ -105,8 +106,8 @@ def queue_policies(draw: st.DrawFn) -> QueuePolicy:
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    """A daemon with one or two pools and little room."""
-    names, durable = draw(st.sampled_from([["a"], ["a"], ["a", "b"]])), draw(st.booleans())
+    """A daemon with up to three pools and little room."""
+    names, durable = draw(st.sampled_from([["a"], ["a", "s"], ["a", "b", "s"], ["s", "a"]])), draw(st.booleans())
     return Policy(
         pools=[draw(pool_policies(name, durable)) for name in names],
         default_pool="a",

@@ -1,17 +1,14 @@
-"""What the simulated world writes down: processes, jobs and their lines, the journal, and how long things took."""
+"""What the simulated world writes down: processes, lines of steps, the journal, and how long things took."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from asrd_protocol.messages import Retries
-from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.policy import RetryPolicy
 from asrd_supervisor.core.seats import Seat
 from property.fairness import Shares
+from property.tickets import Part, Ticket
 
 TimerKey = tuple[str, int, str]
 WEIGHT = {"high": 16, "normal": 4, "low": 1}
-ACTIVE = ("storing", "queued", "running", "waiting")
 
 
 @dataclass
@@ -27,7 +24,7 @@ class Process:
     warm: bool = False
     attempt: int = 0
     segments: int = 0
-    job: str = ""
+    part: Part | None = None
     """What is meant for it; it knows of it when it was sent."""
     sent: bool = False
     started_at: float = 0.0
@@ -87,97 +84,12 @@ class Process:
     @property
     def idle(self) -> bool:
         """Ready, with nothing to do."""
-        return self.ready and not self.job and not self.clip
-
-
-@dataclass
-class Ticket:
-    """A job as the client that submitted it knows it."""
-
-    job: str
-    pool: str
-    size: int
-    owner: str = "ann"
-    client: str = "ann"
-    lane: str = "normal"
-    audio_s: float | None = None
-    deadline: float | None = None
-    retries: Retries | None = None
-    state: str = "new"
-    """new, storing, queued, running, waiting, ended; or refused; or kept for the next daemon."""
-    end: str = ""
-    length: float = 0.0
-    submitted_at: float = 0.0
-    attempts: int = 0
-    deaths: int = 0
-    interrupted: int = 0
-    avoid: str = ""
-    unwanted: str = ""
-    """Why nobody wants it any more."""
-    delay: tuple[float, float] = (0.0, 0.0)
-    """Between which bounds it has to wait for its next try."""
+        return self.ready and not self.part and not self.clip
 
     @property
-    def active(self) -> bool:
-        """It was not refused and has not ended."""
-        return self.state in ACTIVE
-
-    @property
-    def who(self) -> tuple[str, str]:
-        """With whom it shares its turns: a name is a name among the clients of one user."""
-        return self.owner, self.client
-
-    def event(self) -> ev.JobSubmitted:
-        """The submit."""
-        return ev.JobSubmitted(
-            self.job,
-            self.pool,
-            self.size,
-            owner=self.owner,
-            client=self.client,
-            lane=self.lane,
-            audio_s=self.audio_s,
-            deadline=self.deadline,
-            retries=self.retries,
-        )
-
-    def tries(self, policy: RetryPolicy) -> int:
-        """How often it may be tried in all. What the daemon's own end has cost is no fault of the job."""
-        wanted = self.retries.attempts if self.retries else None
-        return (wanted or policy.attempts) + self.interrupted
-
-    def pause(self, policy: RetryPolicy) -> tuple[float, float]:
-        """Between which bounds it has to wait after so many tries."""
-        asked = {"backoff": policy.backoff, "delay": policy.delay, "max": policy.delay_max, "jitter": policy.jitter}
-        if wanted := self.retries:
-            given = {
-                "backoff": wanted.backoff,
-                "delay": wanted.delay,
-                "max": wanted.delay_max,
-                "jitter": wanted.jitter,
-            }
-            asked |= {name: value for name, value in given.items() if value is not None}
-        growth = GROWTH[asked["backoff"]][self.attempts - 1]
-        least = min(asked["max"], asked["delay"] * growth)
-        return least, least * (1 + asked["jitter"])
-
-
-GROWTH: dict[object, list[int]] = {
-    "fixed": [1] * 20,
-    "linear": list(range(1, 21)),
-    "exponential": [2**n for n in range(20)],
-    "fibonacci": [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181, 6765, 10946],
-}
-
-
-@dataclass
-class Entry:
-    """What the journal has on a job that has not ended."""
-
-    running: bool = False
-    attempts: int = 0
-    deaths: int = 0
-    interrupted: int = 0
+    def job(self) -> str:
+        """Of which it has a step; or none."""
+        return self.part.job if self.part else ""
 
 
 @dataclass
@@ -187,25 +99,29 @@ class Experience:
     steps: list[tuple[float, float]] = field(default_factory=list)
     files: list[tuple[float, float]] = field(default_factory=list)
 
-    def learn(self, took: float, audio_s: float, ticket: Ticket) -> None:
+    def learn(self, took: float, audio_s: float, part: Part) -> None:
         """A step was done."""
         self.steps.append((took, audio_s))
-        if ticket.audio_s is None:
-            self.files.append((audio_s, ticket.size))
+        self.learn_length(audio_s, part)
+
+    def learn_length(self, audio_s: float, part: Part) -> None:
+        """A file was opened."""
+        if part.audio_s is None:
+            self.files.append((audio_s, part.size))
 
     def rate(self, otherwise: float) -> float:
         """Seconds of work for a second of audio."""
         return _ratio(self.steps) if self.steps else otherwise
 
-    def length(self, ticket: Ticket) -> float:
+    def length(self, what: Part | Ticket) -> float:
         """Seconds of audio, as far as anybody can know."""
-        if ticket.audio_s is not None:
-            return ticket.audio_s
-        return ticket.size * (_ratio(self.files) if self.files else 1 / 16_000)
+        if what.audio_s is not None:
+            return what.audio_s
+        return what.size * (_ratio(self.files) if self.files else 1 / 16_000)
 
-    def work(self, ticket: Ticket) -> float:
+    def work(self, part: Part) -> float:
         """Seconds that a worker should need."""
-        return self.length(ticket) * self.rate(0.1)
+        return self.length(part) * self.rate(0.1)
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> float:
@@ -214,63 +130,67 @@ def _ratio(pairs: list[tuple[float, float]]) -> float:
 
 
 class Line:
-    """The jobs that wait for the workers of one pool."""
+    """The steps that wait for the workers of one pool."""
 
     def __init__(self) -> None:
-        self.front: list[Ticket] = []
+        self.front: list[Part] = []
         """Those that had their turn before, the last one first."""
-        self.flows: dict[tuple[str, tuple[str, str]], list[Ticket]] = {}
-        self.returning: Ticket | None = None
-        """It has just lost its worker, and is in front as soon as its pool hears of it."""
-        self._costs: dict[str, float] = {}
+        self.flows: dict[tuple[str, tuple[str, str]], list[Part]] = {}
+        self.coming: list[tuple[Part, bool, float]] = []
+        """They are here as soon as the pool hears of them: each in front or not, and what it will cost."""
+        self._costs: dict[Part, float] = {}
         self._lanes = Shares()
         self._clients = {lane: Shares() for lane in WEIGHT}
 
-    def __iter__(self) -> Iterator[Ticket]:
+    def __iter__(self) -> Iterator[Part]:
         yield from self.front
-        yield from (ticket for flow in self.flows.values() for ticket in flow)
+        yield from (part for flow in self.flows.values() for part in flow)
+        yield from (part for part, _, _ in self.coming)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def join(self, ticket: Ticket, cost: float, *, front: bool) -> None:
-        """One comes."""
+    def settle(self, last: Part | None = None) -> None:
+        """Those that come are there, up to the last one that is known to be."""
+        while self.coming:
+            part, front, cost = self.coming.pop(0)
+            self._join(part, cost, front=front)
+            if part is last:
+                return
+
+    def comes(self, part: Part) -> bool:
+        """It is on its way."""
+        return any(one is part for one, _, _ in self.coming)
+
+    def _join(self, part: Part, cost: float, *, front: bool) -> None:
         if front:
-            self.front.insert(0, ticket)
+            self.front.insert(0, part)
             return
         cost = max(cost, 1e-3)
-        self._costs[ticket.job] = cost
-        self.flows.setdefault((ticket.lane, ticket.who), []).append(ticket)
-        self._lanes.comes(ticket.lane, cost / WEIGHT[ticket.lane])
-        self._clients[ticket.lane].comes(ticket.who, cost)
+        self._costs[part] = cost
+        self.flows.setdefault((part.lane, part.who), []).append(part)
+        self._lanes.comes(part.lane, cost / WEIGHT[part.lane])
+        self._clients[part.lane].comes(part.who, cost)
 
-    def settle(self) -> None:
-        """The one that returns is back."""
-        if self.returning:
-            self.front.insert(0, self.returning)
-            self.returning = None
-
-    def take(self, ticket: Ticket) -> None:
+    def take(self, part: Part) -> None:
         """One has its turn: it is judged whether the others can bear it."""
-        waited = ticket in self
-        if waited and ticket not in self.front:
-            cost = self._costs[ticket.job]
-            self._leave_flow(ticket)
-            self._lanes.gets(ticket.lane, cost / WEIGHT[ticket.lane])
-            self._clients[ticket.lane].gets(ticket.who, cost)
-        else:
-            self.leave(ticket)
+        if part in self.front:
+            self.front.remove(part)
+            return
+        cost = self._costs[part]
+        self._leave_flow(part)
+        self._lanes.gets(part.lane, cost / WEIGHT[part.lane])
+        self._clients[part.lane].gets(part.who, cost)
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, part: Part) -> None:
         """One goes, if it is here."""
-        if ticket is self.returning:
-            self.returning = None
-        elif ticket in self.front:
-            self.front.remove(ticket)
-        elif ticket in self:
-            self._leave_flow(ticket)
+        self.coming = [one for one in self.coming if one[0] is not part]
+        if part in self.front:
+            self.front.remove(part)
+        elif part in self.flows.get((part.lane, part.who), []):
+            self._leave_flow(part)
 
-    def _leave_flow(self, ticket: Ticket) -> None:
-        self.flows[ticket.lane, ticket.who].remove(ticket)
-        self._lanes.goes(ticket.lane)
-        self._clients[ticket.lane].goes(ticket.who)
+    def _leave_flow(self, part: Part) -> None:
+        self.flows[part.lane, part.who].remove(part)
+        self._lanes.goes(part.lane)
+        self._clients[part.lane].goes(part.who)

@@ -3,7 +3,13 @@
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.stages import WHOLE
 from property.records import Process
+
+
+def may_cut(process: Process) -> bool:
+    """It has the whole of a recording in hand."""
+    return process.sent and process.part is not None and process.part.index == WHOLE
 
 
 def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
@@ -20,6 +26,7 @@ def nonsense(process: Process, kind: int) -> ev.WorkerEvent | None:
         ev.StepFaulted(seat, other, Fault.of(Code.ENGINE_ERROR, "nonsense"), leave=True),
         ev.CanaryFinished(seat, attempt + bool(process.clip), (1.0,), "nonsense"),
         ev.StepFinished(seat, attempt, Timings(), Work(), "nonsense") if process.clip else None,
+        ev.StepSplit(seat, attempt, ((0.0, 1.0),), "nonsense") if not may_cut(process) else None,
     ]
     return events[kind]
 
@@ -36,5 +43,6 @@ def last_words(process: Process, kind: int) -> ev.WorkerEvent:
         ev.StepFaulted(seat, attempt, Fault.of(Code.ENGINE_ERROR, "too late"), leave=True),
         ev.WorkerBroke(seat, "garbage"),
         ev.CanaryFinished(seat, attempt, (1.0,), "too late"),
+        ev.StepSplit(seat, attempt, ((0.0, 1.0),), process.job),
     ]
     return events[kind]

@@ -1,8 +1,9 @@
 """The world around the core, simulated: a virtual clock, timers, worker processes, clients, a disk and its journal.
 
-It performs every action of the core and keeps its own records of what follows, from the actions alone. What clients,
-operators, workers and the disk do of themselves is in ``deeds.py``; whether the core may ask for what it asks for is
-judged in ``judge.py``; how a healthy world goes on by itself is in ``life.py``.
+It performs every action of the core and keeps its own records of what follows. What must become of jobs is in
+``courses.py``, and what the disk keeps of them in ``journals.py``; what clients, operators and the disk do by
+themselves is in ``deeds.py``, and what workers do in ``labour.py``; whether the core may ask for what it asks for is
+judged in ``promises.py`` and ``judge.py``; how a healthy world goes on by itself is in ``life.py``.
 """
 
 import random
@@ -11,11 +12,17 @@ from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.seats import Seat
+from asrd_supervisor.core.stages import FIRST_CHUNK
 from asrd_supervisor.core.supervisor import Policy, Supervisor
-from property.records import Entry, Experience, Line, Process, Ticket, TimerKey
+from property.courses import Courses, TimerKey
+from property.journals import Entry, Written, store
+from property.records import Process
+from property.tickets import Part, Ticket
+
+Answer = ev.AttemptPersisted | ev.PlanPersisted | ev.PartPersisted
 
 
-class World:
+class World(Courses):
     """One daemon's surroundings. The journal and the clients' records outlive it, and so can be there for the next."""
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
@@ -25,6 +32,8 @@ class World:
         self.now = 0.0
         self.tickets: dict[str, Ticket] = {}
         self.journal: dict[str, Entry] = {}
+        self.failed: dict[str, Entry] = {}
+        """What it has on jobs that may be tried again."""
         self.broken_models: set[str] = set()
         self.slow = False
         """Its journal lets everybody else go first."""
@@ -32,19 +41,19 @@ class World:
 
     def boot(self) -> None:
         """A daemon is started."""
+        super().boot()
         self.core = Supervisor(self.policy, random.Random(self.seed))
         self.cause: ev.Event | None = None
-        self.noted: Ticket | None = None
         self.ringing: ev.TimerFired | None = None
         self.timers: dict[TimerKey, tuple[float, ev.TimerFired | ev.AlarmRang]] = {}
         self.spent: list[ev.TimerFired | ev.AlarmRang] = []
         self.processes: dict[Seat, Process] = {}
         self.gone: list[Process] = []
         self.question: Ticket | None = None
-        self.lines = {name: Line() for name in self.pools}
-        self.known = {name: Experience() for name in self.pools}
-        self.writing: list[do.PersistAttempt | do.PersistWait] = []
-        self.answers: list[ev.AttemptPersisted] = []
+        self.adopting: list[do.PersistPlan] = []
+        """The samples have no name in the spool yet."""
+        self.writing: list[Written] = []
+        self.answers: list[Answer] = []
         self.requested: set[Seat] = set()
         self.wanted: dict[str, int | None] = dict.fromkeys(self.pools)
         """What the workers of each pool shall load; None for the configuration."""
@@ -61,12 +70,12 @@ class World:
 
     def post(self, event: ev.Event) -> list[do.Action]:
         """The shell tells the core what happened, and performs what the core wants."""
-        self.cause, self.noted = event, None
+        self.cause = event
         actions = self.core.handle(self.now, event)
+        self.turn_away()
         for action in actions:
             self.perform(action)
-        for line in self.lines.values():
-            line.settle()
+        self.settle()
         return actions
 
     def fire(self, key: TimerKey) -> None:
@@ -79,18 +88,21 @@ class World:
             return
         self.ringing = fired
         for process in self.processes.values():
-            if key == (process.seat.pool, process.seat.slot, "state") and process.job and not process.sent:
+            if key == (process.seat.pool, process.seat.slot, "state") and process.part and not process.sent:
                 process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
         self.post(fired)
         self.ringing = None
 
     def _ring_for(self, ticket: Ticket, fired: ev.AlarmRang) -> None:
-        if fired.kind == "retry":
-            ticket.state = "queued"
-            self.lines[ticket.pool].front.insert(0, ticket)
-        else:
-            self._unwant(ticket, Code.DEADLINE)
+        if fired.kind == "deadline":
+            self.unwant(ticket, Code.DEADLINE)
+        elif not ticket.unwanted:
+            self.come(self.delayed(ticket, fired.number), front=True)
         self.post(fired)
+
+    def delayed(self, ticket: Ticket, number: int) -> Part:
+        """The step that waits for this alarm."""
+        return next(part for part in ticket.parts.values() if part.state == "waiting" and part.alarm == number)
 
     def next_timer(self) -> TimerKey | None:
         """The timer that is due first."""
@@ -119,15 +131,16 @@ class World:
             case do.SetTimer(pool, slot, kind, number, delay):
                 self._set((pool, slot, kind), delay, ev.TimerFired(pool, slot, kind, number))
             case do.SetAlarm(job, kind, number, delay):
-                self._set((f"job:{job}", 0, kind), delay, ev.AlarmRang(job, kind, number))
+                self._set((f"job:{job}", number, kind), delay, ev.AlarmRang(job, kind, number))
                 if kind == "retry":
-                    self.tickets[job].state = "waiting"
-                    self.lines[self.tickets[job].pool].returning = None
+                    self.delayed(self.tickets[job], 0).alarm = number
             case do.Spawn(seat):
                 self.processes[seat] = Process(seat, self.now, acted_at=self.now)
             case do.Announce():
                 self._hear(action)
-            case do.PersistAttempt() | do.PersistWait():
+            case do.PersistPlan():
+                self.adopting.append(action)
+            case do.PersistAttempt() | do.PersistWait() | do.PersistPart():
                 self._write_down(action)
             case do.Leave():
                 self.left.append(action)
@@ -137,10 +150,6 @@ class World:
     def _hear(self, said: do.Announce) -> None:
         """What is announced tells what the core means."""
         match said:
-            case do.Announce("job.retried", fields):
-                ticket = self.tickets[fields["job"]]
-                ticket.state = "queued"
-                self.lines[ticket.pool].returning = ticket
             case do.Announce("worker.recycling", fields):
                 self.processes[_seat(fields["seat"])].spared = fields["reason"] in ("rss", "vram")
             case do.Announce("worker.recycled", fields):
@@ -162,65 +171,61 @@ class World:
             self.spent.append(last[1])
         self.timers[key] = (self.now + delay, event)
 
-    def _write_down(self, action: do.PersistAttempt | do.PersistWait) -> None:
+    def _write_down(self, action: do.PersistAttempt | do.PersistWait | do.PersistPart) -> None:
         self.writing.append(action)
-        ticket = self.tickets[action.job]
-        if isinstance(action, do.PersistAttempt):
-            self._assign(ticket, self.processes[action.seat], action.attempt)
-        elif self.returns(ticket):
-            self.noted = ticket
-        else:
-            ticket.state = "kept"
-            self._forget(ticket)
-
-    def returns(self, ticket: Ticket) -> bool:
-        """It waits for its next try, and that was not stored before."""
-        return ticket is self.lines[ticket.pool].returning and ticket is not self.noted
+        part = self.tickets[action.job].parts[action.step]
+        match action:
+            case do.PersistAttempt():
+                self._assign(part, self.processes[action.seat], action.attempt)
+            case do.PersistWait() if part in self.returning:
+                self.returning.remove(part)
+            case do.PersistWait():
+                part.ticket.phase = "kept"
+                self._forget(part.ticket)
 
     def _perform_for_client(self, action: do.Action) -> None:
         match action:
             case do.Persist(job):
                 assert self.question
                 self.tickets[job] = self.question
-                self.question.state, self.question = "storing", None
+                self.question.phase = "storing"
+                self.question.begin(self.listeners(self.question))
+                self.question = None
             case do.Refuse(job, fault):
                 ticket = self.question or self.tickets[job]
-                ticket.state, ticket.end, self.question = "refused", fault.code, None
-            case do.Accept(job):
-                self.wait(self.tickets[job])
+                ticket.phase, ticket.end, self.question = "refused", fault.code, None
             case do.Deliver(job):
                 self._end(self.tickets[job.id], "completed")
             case do.Fail(job, fault):
                 self._end(self.tickets[job.id], fault.code)
 
-    def wait(self, ticket: Ticket, *, front: bool = False) -> None:
-        """A job stands in the line of its pool."""
-        ticket.state = "queued"
-        cost = self.known[ticket.pool].work(ticket)
-        self.lines[ticket.pool].join(ticket, cost, front=front)
-
     def _end(self, ticket: Ticket, end: str) -> None:
-        ticket.state, ticket.end = "ended", end
+        ticket.phase, ticket.end = "ended", end
         self.ended += 1
-        while self._write_first(ticket.job):
+        while self.write_first(ticket.job):
             pass
-        self.journal.pop(ticket.job, None)
+        entry = self.journal.pop(ticket.job, None)
+        if entry and end not in ("completed", Code.CANCELLED):
+            self.failed[ticket.job] = entry
         self._forget(ticket)
 
     def _forget(self, ticket: Ticket) -> None:
-        self.lines[ticket.pool].leave(ticket)
+        for part in ticket.parts.values():
+            self.lines[part.pool].leave(part)
         for key in [key for key in self.timers if key[0] == f"job:{ticket.job}"]:
             del self.timers[key]
         self.spent = [one for one in self.spent if not (isinstance(one, ev.AlarmRang) and one.job == ticket.job)]
 
-    def _assign(self, ticket: Ticket, process: Process, attempt: int) -> None:
+    def _assign(self, part: Part, process: Process, attempt: int) -> None:
         """A step is meant for a worker, which does not know of it yet."""
-        self.lines[ticket.pool].take(ticket)
-        process.job, process.attempt = ticket.job, attempt
-        process.sent, process.suspect, process.unwanted = False, ticket.deaths > 0, False
-        process.due = self.now + self.pools[ticket.pool].deadlines.busy_floor
+        self.lines[part.pool].take(part)
+        process.part, process.attempt = part, attempt
+        process.sent, process.suspect, process.unwanted = False, part.deaths > 0, bool(part.ticket.unwanted)
+        process.due = self.now + self.pools[part.pool].deadlines.busy_floor
         process.done = process.told_duration = 0.0
-        ticket.state = "running"
+        part.state = "running"
+        if part.index >= FIRST_CHUNK:
+            self.advance(part.ticket)
 
     def _perform_on_worker(self, process: Process, action: do.Action) -> None:
         match action:
@@ -231,7 +236,8 @@ class World:
                 process.sent, process.moved_at, process.started_at = True, self.now, self.now
                 process.segments = 0
                 process.due = self.now + self.pools[process.seat.pool].deadlines.busy_floor
-                self.tickets[process.job].attempts += 1
+                assert process.part
+                process.part.attempts += 1
             case do.SendCanary(_, attempt, runs):
                 process.clip, process.attempt = runs, attempt
                 deadlines = self.pools[process.seat.pool].deadlines
@@ -252,27 +258,24 @@ class World:
         """The host has said for the second time that it is stopped."""
         return isinstance(self.cause, ev.HostSampled) and process.frozen and process.seen_frozen
 
-    def _write_first(self, job: str) -> do.PersistAttempt | do.PersistWait | None:
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def write_first(self, job: str) -> Written | None:
         """The journal stores what it was told first about a job."""
         written = next((one for one in self.writing if one.job == job), None)
         if written is None:
             return None
         self.writing.remove(written)
         if entry := self.journal.get(job):
-            entry.running = isinstance(written, do.PersistAttempt)
-            entry.attempts, entry.deaths = written.attempts, written.deaths
-        if isinstance(written, do.PersistAttempt):
-            self.answers.append(ev.AttemptPersisted(written.seat, written.attempt))
+            store(entry, written)
+        match written:
+            case do.PersistAttempt(_, seat, attempt):
+                self.answers.append(ev.AttemptPersisted(seat, attempt))
+            case do.PersistPlan(job):
+                self.answers.append(ev.PlanPersisted(job))
+            case do.PersistPart(job, index):
+                self.answers.append(ev.PartPersisted(job, index))
         return written
-
-    def _unwant(self, ticket: Ticket, why: Code) -> None:
-        """The first reason counts."""
-        if not ticket.active or ticket.unwanted:
-            return
-        ticket.unwanted = why
-        for process in self.processes.values():
-            if process.job == ticket.job and process.killed_at is None:
-                process.unwanted = True
 
 
 def _seat(name: str) -> Seat:

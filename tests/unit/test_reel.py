@@ -1,10 +1,13 @@
 """Segments in the order of the audio, although chunks are transcribed side by side."""
 
+import asyncio
 import random
 
 import pytest
 
+from asrd_supervisor.feed import Feed
 from asrd_supervisor.reel import Reel
+from asrd_supervisor.sources import Body
 
 A, B, C = 3, 4, 5
 
@@ -26,65 +29,65 @@ def seen(reel: Reel) -> str:
 def test_a_job_with_one_step_shows_each_segment_as_it_comes() -> None:
     reel = Reel()
     reel.begin(0, 1)
-    assert list(reel.add(0, 1, 0, b"a")) == [(0, b"a")]
-    assert list(reel.add(0, 1, 1, b"b")) == [(1, b"b")]
+    assert reel.add(0, 1, 0, b"a") == [b"a"]
+    assert reel.add(0, 1, 1, b"b") == [b"b"]
     assert seen(reel) == "ab"
 
 
 def test_a_job_with_one_step_begins_anew_with_each_try() -> None:
     reel = Reel()
     reel.begin(0, 1)
-    list(reel.add(0, 1, 0, b"a"))
+    reel.add(0, 1, 0, b"a")
     reel.begin(0, 2)
     assert seen(reel) == ""
-    assert list(reel.add(0, 1, 0, b"late")) == []
-    assert list(reel.add(0, 2, 0, b"x")) == [(0, b"x")]
+    assert reel.add(0, 1, 0, b"late") == []
+    assert reel.add(0, 2, 0, b"x") == [b"x"]
     assert seen(reel) == "x"
 
 
 def test_what_comes_too_early_is_shown_when_its_turn_comes(reel: Reel) -> None:
-    assert list(reel.add(B, 1, 0, b"c")) == []
-    assert list(reel.add(A, 1, 0, b"a")) == [(0, b"a")]
-    assert list(reel.add(B, 1, 1, b"d")) == []
-    assert list(reel.add(A, 1, 1, b"b")) == [(1, b"b")]
-    assert list(reel.end(A)) == [(2, b"c"), (3, b"d")]
-    assert list(reel.add(B, 1, 2, b"e")) == [(4, b"e")]
+    assert reel.add(B, 1, 0, b"c") == []
+    assert reel.add(A, 1, 0, b"a") == [b"a"]
+    assert reel.add(B, 1, 1, b"d") == []
+    assert reel.add(A, 1, 1, b"b") == [b"b"]
+    assert reel.end(A) == [b"c", b"d"]
+    assert reel.add(B, 1, 2, b"e") == [b"e"]
     assert seen(reel) == "abcde"
 
 
 def test_chunks_that_ended_long_ago_come_all_at_once(reel: Reel) -> None:
     for step, body in ((C, b"c"), (B, b"b")):
-        list(reel.add(step, 1, 0, body))
-        assert list(reel.end(step)) == []
-    list(reel.add(A, 1, 0, b"a"))
-    assert list(reel.end(A)) == [(1, b"b"), (2, b"c")]
-    assert list(reel.end(C)) == [], "nothing is shown twice"
+        reel.add(step, 1, 0, body)
+        assert reel.end(step) == []
+    reel.add(A, 1, 0, b"a")
+    assert reel.end(A) == [b"b", b"c"]
+    assert reel.end(C) == [], "nothing is shown twice"
     assert seen(reel) == "abc"
 
 
 def test_a_chunk_without_a_word_does_not_stop_the_reel(reel: Reel) -> None:
-    list(reel.end(B))
-    list(reel.add(C, 1, 0, b"c"))
-    assert list(reel.end(A)) == [(0, b"c")]
+    reel.end(B)
+    reel.add(C, 1, 0, b"c")
+    assert reel.end(A) == [b"c"]
 
 
 def test_only_the_foremost_chunk_is_shown_anew_when_it_is_tried_again(reel: Reel) -> None:
-    list(reel.add(A, 1, 0, b"a"))
-    list(reel.end(A))
-    list(reel.add(B, 1, 0, b"b"))
-    list(reel.add(C, 1, 0, b"c"))
+    reel.add(A, 1, 0, b"a")
+    reel.end(A)
+    reel.add(B, 1, 0, b"b")
+    reel.add(C, 1, 0, b"c")
     reel.begin(B, 2)
     assert seen(reel) == "a"
-    assert list(reel.add(B, 2, 0, b"B")) == [(1, b"B")]
+    assert reel.add(B, 2, 0, b"B") == [b"B"]
     reel.begin(C, 2)
     assert seen(reel) == "aB"
-    assert list(reel.end(B)) == [], "what the first try of the next one said is forgotten"
-    assert list(reel.add(C, 2, 0, b"C")) == [(2, b"C")]
+    assert reel.end(B) == [], "what the first try of the next one said is forgotten"
+    assert reel.add(C, 2, 0, b"C") == [b"C"]
 
 
 @pytest.mark.parametrize(("attempt", "index"), [(2, 0), (0, 0), (1, 1), (1, 5)])
 def test_segments_of_another_try_or_after_a_gap_are_left_out(reel: Reel, attempt: int, index: int) -> None:
-    assert list(reel.add(A, attempt, index, b"?")) == []
+    assert reel.add(A, attempt, index, b"?") == []
     assert reel.segments_of(A) == []
     assert seen(reel) == ""
 
@@ -92,8 +95,8 @@ def test_segments_of_another_try_or_after_a_gap_are_left_out(reel: Reel, attempt
 def test_steps_that_give_no_segments_are_none_of_its_business(reel: Reel) -> None:
     for step in (1, 2, 99):
         reel.begin(step, 1)
-        assert list(reel.add(step, 1, 0, b"?")) == []
-        assert list(reel.end(step)) == []
+        assert reel.add(step, 1, 0, b"?") == []
+        assert reel.end(step) == []
         reel.restore(step, [b"?"])
         assert reel.segments_of(step) == []
     assert seen(reel) == ""
@@ -102,12 +105,12 @@ def test_steps_that_give_no_segments_are_none_of_its_business(reel: Reel) -> Non
 def test_a_cut_forgets_what_the_whole_has_said() -> None:
     reel = Reel()
     reel.begin(0, 1)
-    list(reel.add(0, 1, 0, b"old"))
+    reel.add(0, 1, 0, b"old")
     reel.divide([A, B])
     assert seen(reel) == ""
-    assert list(reel.add(0, 1, 1, b"late")) == []
+    assert reel.add(0, 1, 1, b"late") == []
     reel.begin(A, 1)
-    assert list(reel.add(A, 1, 0, b"a")) == [(0, b"a")]
+    assert reel.add(A, 1, 0, b"a") == [b"a"]
 
 
 def test_what_was_kept_is_shown_after_a_restart_up_to_the_first_chunk_that_is_not_done() -> None:
@@ -117,8 +120,8 @@ def test_what_was_kept_is_shown_after_a_restart_up_to_the_first_chunk_that_is_no
     reel.restore(C, [b"d"])
     assert seen(reel) == "ab"
     reel.begin(B, 3)
-    assert list(reel.add(B, 3, 0, b"c")) == [(2, b"c")]
-    assert list(reel.end(B)) == [(3, b"d")]
+    assert reel.add(B, 3, 0, b"c") == [b"c"]
+    assert reel.end(B) == [b"d"]
     assert [len(reel.segments_of(step)) for step in (A, B, C)] == [2, 1, 1]
 
 
@@ -136,7 +139,9 @@ def test_whatever_the_order_a_follower_that_puts_each_segment_at_its_index_has_t
     dice = random.Random(seed)
     steps = list(range(3, 3 + dice.randint(1, 6)))
     texts = {step: [f"{step}.{at} ".encode() for at in range(dice.randint(0, 4))] for step in steps}
-    reel, follower = Reel(), dict[int, bytes]()
+    reel, follower = Reel(), dict[int, Body]()
+    loop = asyncio.new_event_loop()
+    feed = Feed(loop, lambda index, _, body: follower.update({index: body}) is None, 0)
     reel.divide(steps)
     at, tries = dict.fromkeys(steps, 0), dict.fromkeys(steps, 1)
     for step in steps:
@@ -149,11 +154,13 @@ def test_whatever_the_order_a_follower_that_puts_each_segment_at_its_index_has_t
             at[step] = 0
             reel.begin(step, tries[step])
         elif at[step] < len(texts[step]):
-            follower |= dict(reel.add(step, tries[step], at[step], texts[step][at[step]]))
+            reel.add(step, tries[step], at[step], texts[step][at[step]])
             at[step] += 1
         else:
-            follower |= dict(reel.end(step))
+            reel.end(step)
             open_steps.remove(step)
+        feed.show(reel.shown, tries[step])
+    loop.close()
     wanted = [body for step in steps for body in texts[step]]
     assert reel.shown == wanted
     assert [follower[index] for index in range(len(wanted))] == wanted

@@ -1,0 +1,81 @@
+"""What the journal of the simulated world has on jobs, and what it makes of what it is told."""
+
+from dataclasses import dataclass, field
+
+from asrd_protocol.faults import Fault
+from asrd_protocol.model import Timings, Work
+from asrd_supervisor.core import actions as do
+from asrd_supervisor.core import events as ev
+from asrd_supervisor.core.stages import SPEAKERS, WHOLE
+
+Written = do.PersistAttempt | do.PersistWait | do.PersistPlan | do.PersistPart
+
+
+@dataclass
+class Row:
+    """What the journal has on a step that is not the only one of its job."""
+
+    attempts: int = 0
+    deaths: int = 0
+    running: bool = False
+    given: bool = False
+    """It has ended;"""
+    failed: bool = False
+    """without a result."""
+    heard: float = 0.0
+
+
+@dataclass
+class Entry:
+    """What the journal has on a job that has not ended, or has failed."""
+
+    running: bool = False
+    attempts: int = 0
+    deaths: int = 0
+    interrupted: int = 0
+    cut: tuple[ev.Stretch, ...] = ()
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    def recover(self) -> None:
+        """The daemon has ended: what ran is not running any more."""
+        self.interrupted += self.running
+        self.running = False
+        for row in self.rows.values():
+            row.attempts -= row.running and row.attempts > 0
+            row.running = False
+
+    def kept(self) -> tuple[ev.KeptStep, ...]:
+        """As the next daemon is told."""
+        return tuple(
+            ev.KeptStep(index, row.attempts, row.deaths, row.given, row.failed, Timings(), Work(audio_s=row.heard))
+            for index, row in self.rows.items()
+        )
+
+    def renewed(self) -> "Entry":
+        """It is to be tried again, with all its attempts: what has failed counts as not done."""
+        rows = {
+            index: Row(given=row.given and not row.failed, heard=row.heard * (not row.failed))
+            for index, row in self.rows.items()
+        }
+        return Entry(cut=self.cut, rows=rows)
+
+
+def store(entry: Entry, written: Written) -> None:
+    """What the journal makes of it."""
+    match written:
+        case do.PersistPlan(chunks=chunks):
+            entry.cut = chunks
+            entry.rows = {index: row for index, row in entry.rows.items() if index in (WHOLE, SPEAKERS)}
+        case do.PersistPart(_, step, body, _, work):
+            row = entry.rows.setdefault(step, Row())
+            row.given, row.failed, row.running = True, isinstance(body, Fault), False
+            row.heard = work.audio_s
+            entry.interrupted = 0
+        case do.PersistAttempt(step=step) | do.PersistWait(step=step):
+            begun = isinstance(written, do.PersistAttempt)
+            entry.running = (begun or entry.running) if step != WHOLE else begun
+            if step == WHOLE:
+                entry.attempts, entry.deaths = written.attempts, written.deaths
+                return
+            row = entry.rows.setdefault(step, Row())
+            row.attempts, row.deaths, row.running = written.attempts, written.deaths, begun
