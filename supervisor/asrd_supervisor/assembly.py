@@ -87,7 +87,7 @@ class Assembly:
     # --- the parts ----------------------------------------------------------------------------------------------------
 
     def keep(
-        self, record: Record, step: int, given: "bytes | Fault", timings: Timings, work: Work, done: Callable[[], None]
+        self, record: Record, step: int, given: bytes | Fault, timings: Timings, work: Work, done: Callable[[], None]
     ) -> None:
         """Store what a step has given; ``done`` is called when that is on the disk."""
         shown = record.reel.segments_of(step) if record.reel and step >= FIRST_CHUNK else []

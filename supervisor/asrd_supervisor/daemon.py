@@ -91,7 +91,7 @@ class Daemon:
             core.jobs, self._ledger, rules, lambda pool: self._backend.offers(pool or config.default_pool)
         )
         self._frontend = Frontend(loop, core, self._ledger, files, self._handover.threads, access, admission, post)
-        self._errands = Errands(core.jobs, self._ledger, self._handover, self._frontend, self._timers)
+        self._errands = Errands(self._ledger, self._handover, self._frontend, self._timers)
         self._gate: Gate | None = None
         self._listen(keys)
         self._ledger.intake.relieved = self._frontend.relieve

@@ -6,7 +6,6 @@ from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
-from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.frontend import Frontend
 from asrd_supervisor.handover import HandOver
 from asrd_supervisor.ledger import Ledger
@@ -20,8 +19,7 @@ _END: dict[Code, msg.JobState] = {Code.CANCELLED: "cancelled", Code.POISON: "qua
 class Errands:
     """Between ledger, workers' hand-over and clients."""
 
-    def __init__(self, jobs: Jobs, ledger: Ledger, handover: HandOver, frontend: Frontend, timers: Timers) -> None:
-        self._jobs = jobs
+    def __init__(self, ledger: Ledger, handover: HandOver, frontend: Frontend, timers: Timers) -> None:
         self._ledger = ledger
         self._handover = handover
         self._frontend = frontend
@@ -62,8 +60,7 @@ class Errands:
             if not left:
                 self._handover.offer(ev.AttemptPersisted(action.seat, action.attempt))
 
-        tries = self._jobs.active[action.job].attempts if action.job in self._jobs.active else 0
-        self._ledger.attempt(action.job, action.attempts, action.deaths, ready, action.step, tries)
+        self._ledger.attempt(action, ready)
         self._frontend.show(record)  # fewer than before, if they are decoded anew
         self._handover.prepare(record, action, ready)
 

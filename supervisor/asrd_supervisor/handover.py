@@ -62,8 +62,9 @@ class HandOver:
     def close(self) -> None:
         """Nobody waits for a file system that hangs."""
         self.threads.shutdown(wait=False, cancel_futures=True)
-        for seat in list(self._tapes):
-            self.forget(seat)
+        for _, tape in self._tapes.values():
+            os.close(tape)
+        self._tapes.clear()
 
     # --- what takes its time ------------------------------------------------------------------------------------------
 
@@ -86,6 +87,8 @@ class HandOver:
             return self._files.reopen(named)
         except InputFault as error:
             return error.fault
+        except Exception as error:  # nobody hears of it on this thread, and the worker would wait for ever
+            return Fault.of(Code.INPUT_MISSING, f"{named.path} cannot be read ({error})")
 
     def offer(self, stored: ev.AttemptPersisted) -> None:
         """All is ready. If the step is still wanted, the core sends it now; else its file is closed again."""
@@ -160,9 +163,9 @@ class HandOver:
         return self._tapes.pop(seat)[1]
 
     def forget(self, seat: Seat) -> None:
-        """Nobody needs what a worker may have written."""
+        """Nobody needs what a worker may have written. Closing it frees its room, which takes its time."""
         if seat in self._tapes:
-            os.close(self._tapes.pop(seat)[1])
+            self._loop.run_in_executor(None, os.close, self._tapes.pop(seat)[1])
 
 
 def _in_memory(gathered: bytes | Fault) -> Opened:

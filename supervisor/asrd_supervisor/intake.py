@@ -25,6 +25,7 @@ class Intake:
         self._at_once = at_once
         self._bodies: dict[str, Body] = {}
         self._files = ThreadPoolExecutor(THREADS, "files")
+        self._tapes = ThreadPoolExecutor(1, "tapes")  # hundreds of megabytes each: they hold up nobody's submit
         self._closing = False
         self.relieved: Callable[[], None] = lambda: None
         """Called whenever audio has left the memory."""
@@ -34,6 +35,7 @@ class Intake:
     async def close(self) -> None:
         """Wait for what is being written."""
         self._closing = True
+        await asyncio.to_thread(self._tapes.shutdown)
         await asyncio.to_thread(self._files.shutdown)  # what the files have caused is done before this is known here
 
     def hold(self, job: str, body: Body | None) -> None:
@@ -99,7 +101,7 @@ class Intake:
                 outcome = error
             self._loop.call_soon_threadsafe(done, outcome)
 
-        self._files.submit(work)
+        self._tapes.submit(work)
 
     def holds(self, source: Spooled) -> bool:
         """Whether the audio is there, whole."""

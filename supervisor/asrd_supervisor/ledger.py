@@ -162,15 +162,14 @@ class Ledger:
 
     # --- its attempts -------------------------------------------------------------------------------------------------
 
-    def attempt(
-        self, job: str, attempts: int, deaths: int, done: Callable[[], None], step: int = 0, tries: int = 0
-    ) -> None:
-        """Store that a worker is going to try a step; ``tries``: of the whole job, where it has more steps."""
-        record = self._records[job]
-        record.attempt = tries or attempts
+    def attempt(self, begun: do.PersistAttempt, done: Callable[[], None]) -> None:
+        """Store that a worker is going to try a step."""
+        record = self._records[begun.job]
+        record.attempt = begun.tries
         record.reel = record.reel or Reel()
-        record.reel.begin(step, attempts)
-        self._writer.write(entries.Attempt(job, attempts, deaths, step), lambda _: done())
+        record.reel.begin(begun.step, begun.attempts)
+        stored = entries.Attempt(begun.job, begun.attempts, begun.deaths, begun.step)
+        self._writer.write(stored, lambda _: done())
 
     def wait(self, job: str, attempts: int, deaths: int, step: int = 0) -> None:
         """Store that a step waits for its next attempt."""

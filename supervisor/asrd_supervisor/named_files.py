@@ -43,6 +43,8 @@ class NamedFiles:
         fd = self._open(path, peer)
         try:
             return Named(path, _identity(fd))
+        except OSError as error:
+            raise _missing(path) from error
         finally:
             os.close(fd)
 
@@ -53,10 +55,16 @@ class NamedFiles:
             InputFault: ``input_missing`` or ``input_changed``.
         """
         fd = self._open(named.path, None)
-        if _identity(fd) == named.identity:
-            return fd
-        os.close(fd)
-        raise InputFault(Fault.of(Code.INPUT_CHANGED, f"{named.path} is not what it was when the job was accepted"))
+        try:
+            if _identity(fd) == named.identity:
+                return fd
+            raise InputFault(Fault.of(Code.INPUT_CHANGED, f"{named.path} is not what it was when the job was accepted"))
+        except InputFault:
+            os.close(fd)
+            raise
+        except OSError as error:  # a network file system may fail at any call
+            os.close(fd)
+            raise _missing(named.path) from error
 
     def _open(self, path: str, peer: Peer | None) -> int:
         rights = _Rights(peer, self._groups)

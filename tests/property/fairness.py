@@ -48,5 +48,11 @@ class Shares:
             for other in least:
                 least[other] = min(least[other], self._ahead(other, rival))
 
+    def gives_back(self, rival: Hashable, cost: float) -> None:
+        """A turn that it had does not count as one any more. What it had to bear until now, it had to bear."""
+        self._given[rival] -= cost
+        for other in self._least.get(rival, {}):
+            self._least[rival][other] += cost
+
     def _ahead(self, one: Hashable, other: Hashable) -> float:
         return (self._given[one] if one != "nobody" else 0.0) - self._given[other]

@@ -86,6 +86,7 @@ class WorkingWorld(World):
         part, ends = self._part(process), [*accumulate(lengths)]
         chunks = tuple(zip([0.0, *ends], ends, strict=False))
         self.known[process.seat.pool].learn_length(ends[-1], part)
+        self.lines[part.pool].give_back(part)
         if part.ticket.active:
             part.ticket.divide(chunks)
             part.state = "storing"

@@ -16,7 +16,8 @@ LOOKS = 2.0
 
 def breathe(world: World) -> bool:
     """The next thing that happens by itself; False when nothing will ever happen again."""
-    frozen = any(process.frozen and process.killed_at is None for process in world.processes.values())
+    odd = [process for process in world.processes.values() if process.frozen or process.seen_frozen]
+    frozen = any(process.killed_at is None for process in odd)
     if frozen and world.now >= world.looked_at + LOOKS:
         world.sample()
         return True

@@ -18,8 +18,8 @@ Mutants of the core that the laws have caught, and that a change of the laws sho
     standby   it rests while a step waits, or keeps somebody; a wake-up that forgets failed seats; a wake-up for nobody;
               what cannot be loaded is not taken back, or costs the seat its good name, or is loaded by the next one
     steps     a chunk before the cut is stored, or all of them at once; no next one when one is begun; a merge before
-              all is stored; who fails to tell speakers apart fails the job, or has it wait for ever; any chunk is spared,
-              or all of them; what has failed goes on unstored; the daemon does not wait for what is being stored
+              all is stored; who fails to tell speakers apart fails the job, or has it wait for ever; all chunks are
+              spared; what has failed goes on unstored; the daemon does not wait for what is being stored
     courses   a cancelled job goes on, or its next tries are begun, or one of its steps only is let go, or it ends while
               somebody has one; one alarm wakes all; deaths of one step count for all; a try that the end gives up
               counts; the next daemon does again what was done; a cut that was not stored is worked on; anything may be

@@ -182,6 +182,16 @@ class Line:
         self._lanes.gets(part.lane, cost / WEIGHT[part.lane])
         self._clients[part.lane].gets(part.who, cost)
 
+    def give_back(self, part: Part) -> None:
+        """It has turned out to be several steps, each of which pays for its turn."""
+        if cost := self._costs.pop(part, 0.0):
+            self._lanes.gives_back(part.lane, cost / WEIGHT[part.lane])
+            self._clients[part.lane].gives_back(part.who, cost)
+
+    def smaller(self, part: Part, other: Part) -> bool:
+        """It costs less."""
+        return self._costs[part] < self._costs[other]
+
     def leave(self, part: Part) -> None:
         """One goes, if it is here."""
         self.coming = [one for one in self.coming if one[0] is not part]

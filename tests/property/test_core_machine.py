@@ -11,7 +11,7 @@ DEEP = os.environ.get("ASRD_HYPOTHESIS") == "deep"
 
 TestCore = pytest.mark.timeout(0 if DEEP else 300)(CoreMachine.TestCase)
 TestCore.settings = settings(
-    max_examples=10_000 if DEEP else 600,
+    max_examples=10_000 if DEEP else 500,
     stateful_step_count=60,
     deadline=None,
     derandomize=not DEEP,

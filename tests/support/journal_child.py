@@ -25,8 +25,10 @@ from asrd_protocol import messages as msg
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Run
 from asrd_supervisor.config import JournalConfig
+from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.policy import Size
+from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.ledger import Ended
 from asrd_supervisor.sources import Identity, Named
 from asrd_supervisor.storage import Storage
@@ -136,7 +138,8 @@ class Life:
                 self._storing.add(job)
             case "attempt":
                 self._attempts[job] += 1
-                self._ledger.attempt(job, self._attempts[job], 0, lambda: self._done(job, step))
+                begun = do.PersistAttempt(job, Seat("p", 0, 1), 1, self._attempts[job], 0)
+                self._ledger.attempt(begun, lambda: self._done(job, step))
             case "end" | "fail":
                 self._ledger.settle(ended_of(job, step), report_of(job, step), lambda _: self._done(job, step))
             case "forget":

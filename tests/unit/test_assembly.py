@@ -77,7 +77,9 @@ class Desk:
 
     def attempt(self, step: int, attempts: int = 1, deaths: int = 0, job: str = "a") -> None:
         told: list[bool] = []
-        self.ledger.attempt(job, attempts, deaths, lambda: told.append(True), step)
+        self.ledger.attempt(
+            do.PersistAttempt(job, Seat("p", 0, 1), 1, attempts, deaths, step, attempts), lambda: told.append(True)
+        )
         self.turning.until(lambda: told)
 
     def cut(self, job: str = "a", chunks: tuple[ev.Stretch, ...] = CHUNKS, samples: bytes = b"samples") -> ev.Event:
@@ -224,7 +226,7 @@ def test_what_was_kept_is_gathered_with_what_comes_after_the_restart(desk: Calla
     after.attempt(B, 2)
     reel = after.record().reel
     assert reel
-    assert list(reel.add(B, 2, 0, b"b1")) == [(2, b"b1")]
+    assert reel.add(B, 2, 0, b"b1") == [b"b1"]
     after.keep(B, b'{"b":1}')
     assert after.gather() == sheaf.Sheaf(
         b"head",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from asrd_supervisor.core.backlog import Backlog
 from asrd_supervisor.core.events import StepRef
+from asrd_supervisor.core.stages import FIRST_CHUNK
 
 
 def step(job: str, client: str = "ann", lane: str = "normal") -> StepRef:
@@ -125,6 +126,53 @@ def test_who_comes_back_pays_nothing_again(desk: Desk) -> None:
     desk.backlog.push(step("x", "ann"), 100.0, again=True)
     assert desk.take().job == "x"
     assert sorted(desk.clients(4).split()) == ["ann", "ann", "bob", "bob"]
+
+
+def test_a_step_that_is_divided_pays_once(desk: Desk) -> None:
+    """What it has paid for the whole is given back, and its parts pay for themselves."""
+    desk.push("bob", times=30)
+    desk.push("ann", cost=10.0)
+    while (long := desk.take()).client != "ann":
+        pass
+    desk.backlog.give_back(long, 10.0)
+    desk.push("ann", times=5)
+    assert desk.clients(10).split().count("ann") == 5
+
+
+def test_who_has_paid_nothing_gets_no_credit(desk: Desk) -> None:
+    desk.push("bob", times=30)
+    desk.push("ann")
+    while (long := desk.take()).client != "ann":
+        pass
+    desk.backlog.give_back(long, 1000.0)
+    desk.push("ann", times=10)
+    assert desk.clients(8).split().count("ann") in (4, 5)
+
+
+def chunk(job: str, number: int) -> StepRef:
+    return StepRef(job, FIRST_CHUNK + number, "p", client="ann", lane="normal")
+
+
+def test_a_recording_that_was_begun_is_done_before_the_next_one_is_cut(desk: Desk) -> None:
+    desk.push(cost=100.0, times=3)
+    assert desk.take().job == "ann-1"
+    desk.backlog.push(chunk("ann-1", 0), 5.0)
+    assert [desk.take().job for _ in range(2)] == ["ann-1", "ann-2"]
+
+
+def test_but_short_ones_come_in_between(desk: Desk) -> None:
+    desk.push(cost=1.0, times=2)
+    desk.backlog.push(chunk("long", 0), 5.0)
+    desk.push(cost=1.0)
+    assert [desk.take().job for _ in range(4)] == ["ann-1", "ann-2", "long", "ann-3"]
+
+
+def test_chunks_leave_no_trace_in_what_is_ahead_of_others(desk: Desk) -> None:
+    desk.push(cost=100.0, times=3)
+    for number in range(10):
+        desk.backlog.push(chunk("long", number), 5.0)
+        assert desk.take().job == "long"
+    assert desk.backlog.ahead_of(step("ann-3"), 100.0) == 200.0
 
 
 def test_what_is_removed_is_gone_and_costs_nothing(desk: Desk) -> None:

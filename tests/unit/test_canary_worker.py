@@ -87,8 +87,9 @@ def test_who_does_not_transcribe_it_now_may_be_started_again(worker: BareWorker,
 
     left, said = worker.leaves()
     assert left not in (Exit.OK, Exit.CONFIG)
-    assert said == []
-    assert "no luck" in worker.log
+    told = [message.fault.message for message in said if isinstance(message, link.LoadFailed)]
+    assert len(told) == len(said)
+    assert "no luck" in worker.log + "".join(told)
 
 
 # --- when it is asked to ----------------------------------------------------------------------------------------------

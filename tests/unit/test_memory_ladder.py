@@ -2,6 +2,7 @@
 actions out; that a worker halves its batch before it says so is its own affair."""
 
 from asrd_protocol.faults import Code
+from asrd_protocol.messages import Retries
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.supervisor import pool_status
@@ -53,16 +54,24 @@ def test_then_int8_and_then_the_cpu_and_the_job_is_done() -> None:
 
 
 def test_below_the_last_rung_the_job_fails() -> None:
-    """With the tries that any job has, and those in which the pool went down."""
+    """With the tries that any job has."""
     play = warm("int8")
     play.submit("a")
-    for generation in range(1, 5):
+    for generation in (1, 2):
         starve(play, f"p/0.{generation}")
         play.boot(f"p/0.{generation + 1}")
-    (end,) = [order for order in play.fault("p/0.5", Code.OUT_OF_MEMORY, leave=True) if isinstance(order, do.Fail)]
+    (end,) = [order for order in play.fault("p/0.3", Code.OUT_OF_MEMORY, leave=True) if isinstance(order, do.Fail)]
 
-    assert (end.fault.code, end.job.attempts) == (Code.OUT_OF_MEMORY, 5)
+    assert (end.fault.code, end.job.attempts) == (Code.OUT_OF_MEMORY, 3)
     assert len(play.topics("pool.fell_back")) == 1
+
+
+def test_a_job_that_asks_for_a_number_of_tries_gets_that() -> None:
+    play = warm("int8", "cpu")
+    play.submit("a", retries=Retries(attempts=1))
+    (end,) = [order for order in play.fault("p/0.1", Code.OUT_OF_MEMORY, leave=True) if isinstance(order, do.Fail)]
+
+    assert end.job.attempts == 1
 
 
 def test_another_fault_is_not_excused() -> None:

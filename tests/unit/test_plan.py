@@ -219,9 +219,20 @@ def test_a_short_job_of_the_same_client_waits_for_one_chunk_at_most() -> None:
     play = started(workers=1)
     play.submit("a", client="ann")
     play.cut("p/0.1", 50)
-    play.submit("b", client="ann")
+    play.submit("b", client="ann", audio_s=5.0)
+    play.now += 10.0
     assert given(play.finish("p/0.1")) == [(B, "p/0.1")]
     assert play.sent(play.finish("p/0.1")) == [("b", "p/0.1")]
+
+
+def test_a_long_one_waits_until_the_recording_that_was_begun_is_done() -> None:
+    """Else a client with a hundred recordings has all of them cut, and on the disk, before the first one is done."""
+    play = started(workers=1)
+    play.submit("a", client="ann", audio_s=600.0)
+    play.submit("b", client="ann", audio_s=600.0)
+    play.cut("p/0.1", 50)
+    for _ in range(49):
+        assert play.sent(play.finish("p/0.1")) == [("a", "p/0.1")]
 
 
 def test_two_long_jobs_share_the_workers() -> None:

@@ -369,6 +369,16 @@ def test_without_a_spare_seat_the_one_that_went_comes_back_with_the_old_settings
     assert (play.states(), status(play)) == ("idle idle", "ready")
 
 
+def test_a_change_that_comes_before_anybody_is_warm_can_be_taken_back_too() -> None:
+    play = Play(pool(workers=1))
+    play.tell(greeted("p/0.1"), renew())
+    play.tell(ev.WorkerWarmed(seat("p/0.1")))
+    play.exit("p/0.1")
+    fail_to_load(play, "p/0.2")
+    assert play.ring(0) == [do.Spawn(seat("p/0.3"))]
+    assert loads(play.boot("p/0.3")) == [("p/0.3", None)]
+
+
 def test_a_death_before_it_is_warm_is_enough_to_take_it_back() -> None:
     play = surge()
     play.tell(renew(), greeted("p/2.1"))

@@ -46,7 +46,7 @@ def test_recovered_jobs_keep_their_order() -> None:
 
 def test_tries_and_deaths_go_on_where_they_were() -> None:
     play = durable(prompt=False)
-    assert play.tell(recovered("a", attempts=1, deaths=1)) == [do.PersistAttempt("a", seat("p/0.1"), 1, 2, 1)]
+    assert play.tell(recovered("a", attempts=1, deaths=1)) == [do.PersistAttempt("a", seat("p/0.1"), 1, 2, 1, 0, 2)]
     play.stored("p/0.1")
     failed = failure(play.exit("p/0.1", "SIGSEGV"))
     assert failed.fault.code is Code.POISON

@@ -16,8 +16,10 @@ from asrd_protocol.addresses import Addresses
 from asrd_protocol.faults import Code, Fault
 from asrd_protocol.model import Run
 from asrd_supervisor.config import JournalConfig
+from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.policy import Size
+from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.ground import sweep
 from asrd_supervisor.journal.opening import Damaged, InUse, JournalError
 from asrd_supervisor.ledger import Ended
@@ -168,7 +170,7 @@ def test_a_named_file_has_no_audio_of_ours(reopened: Callable[[], Bench], state:
 def test_attempts_are_counted_across_restarts(reopened: Callable[[], Bench]) -> None:
     bench = reopened()
     bench.submit("a")
-    bench.call(bench.ledger.attempt, "a", 2, 1)
+    bench.call(bench.ledger.attempt, do.PersistAttempt("a", Seat("p", 0, 1), 1, 2, 1))
 
     (event,) = reopened().recovered
     assert (event.attempts, event.deaths, event.interrupted) == (2, 1, 1)
@@ -177,7 +179,7 @@ def test_attempts_are_counted_across_restarts(reopened: Callable[[], Bench]) -> 
 def test_a_job_that_is_kept_is_as_if_it_had_not_been_begun(reopened: Callable[[], Bench]) -> None:
     bench = reopened()
     bench.submit("a")
-    bench.call(bench.ledger.attempt, "a", 1, 0)
+    bench.call(bench.ledger.attempt, do.PersistAttempt("a", Seat("p", 0, 1), 1, 1, 0))
     bench.ledger.wait("a", 0, 0)
 
     (event,) = reopened().recovered
@@ -223,7 +225,7 @@ def test_the_audio_of_a_completed_job_goes_and_that_of_a_failed_one_stays(
 def test_a_failed_job_can_be_tried_again(reopened: Callable[[], Bench]) -> None:
     bench = reopened()
     bench.submit("a")
-    bench.call(bench.ledger.attempt, "a", 3, 2)
+    bench.call(bench.ledger.attempt, do.PersistAttempt("a", Seat("p", 0, 1), 1, 3, 2))
     bench.call(bench.ledger.settle, _failed("a"), _report("a", "quarantined"))
     bench.close()
     bench = reopened()

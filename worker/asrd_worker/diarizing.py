@@ -25,13 +25,17 @@ class Diarizing:
     def run(self, step: link.RunSpeakers, files: Files) -> None:
         """Read the recording, and listen to it."""
         start = time.perf_counter()
-        heard = self._engine.read(step.audio, files.body, self._max_audio_s)
+        heard = self._engine.read(step.audio, files.body, self._max_audio_s, lambda s: self._moved(step.attempt, s))
         read = time.perf_counter()
         self._line.say(link.StepProgress(step.attempt, 0.0, heard.duration))
         voices = self._listen(self._engine.diarize(heard, step.wanted), step.attempt)
         timings = Timings(decode=round(read - start, 6), diarize=round(time.perf_counter() - read, 6))
         done = link.StepDone(step.attempt, timings, voices.work, "", rss_bytes())
         self._line.say(done, _json(voices.diarization))
+
+    def _moved(self, attempt: int, seconds: float) -> None:
+        self._line.say(link.StepProgress(attempt, 0.0, seconds))
+        self._line.heed_cancel(attempt)
 
     def _listen(self, listening: Listening, attempt: int) -> Voices:
         """Tell how far it is; a cancel is heard meanwhile."""

@@ -55,6 +55,9 @@ class Worker:
         except LoadError as error:
             self._line.say(link.LoadFailed(_load_fault(error)))
             return Exit.CONFIG
+        except EngineFault as error:  # somebody else's doing, such as a service that cannot be reached
+            self._line.say(link.LoadFailed(error.fault))
+            return Exit.FAILED
         except (RuntimeError, MemoryError) as error:
             if ran_out(error):
                 said = f"there is no memory for the model: {error}"

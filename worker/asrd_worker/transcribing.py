@@ -2,7 +2,8 @@
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from asrd_worker.recording import Decoded
 
 _json = msgspec.json.Encoder().encode
+_Said = TypeVar("_Said", Segment, Word)
 
 
 class _Heard(NamedTuple):
@@ -60,14 +62,15 @@ class Transcribing:
         else:
             self._transcribe(step.attempt, heard, wish, Timings(decode=round(decode_s, 6)))
 
-    def _read(self, step: link.RunStep, files: Files, wish: _Wish) -> "Decoded | Long":
-        def moved(seconds: float) -> None:
-            self._line.say(link.StepProgress(step.attempt, 0.0, seconds))
-            self._line.heed_cancel(step.attempt)
+    def _moved(self, attempt: int, seconds: float) -> None:
+        self._line.say(link.StepProgress(attempt, 0.0, seconds))
+        self._line.heed_cancel(attempt)
 
+    def _read(self, step: link.RunStep, files: Files, wish: _Wish) -> "Decoded | Long":
+        moved = partial(self._moved, step.attempt)
         cuts = step.chunking and files.tape is not None and self._engine.divisible(wish.options)
         if not (cuts and step.chunking):
-            return self._engine.read(step.audio, files.body, self._max_audio_s)
+            return self._engine.read(step.audio, files.body, self._max_audio_s, moved)
         keep_s = step.chunking.longer_than
         try:
             return self._engine.read_long(step.audio, files.body, self._max_audio_s, files.tape or 0, keep_s, moved)
@@ -79,7 +82,8 @@ class Transcribing:
         assert step.chunking
         start = time.perf_counter()
         said = self._engine.overview(long, wish.options)
-        stretches = self._engine.cut(long, step.chunking.chunk, step.chunking.ways)
+        chunking, moved = step.chunking, partial(self._moved, step.attempt)
+        stretches = self._engine.cut(long, chunking.chunk, chunking.ways, lambda _: moved(long.duration))
         timings = Timings(decode=round(decode_s, 6), vad=round(time.perf_counter() - start, 6))
         self._line.heed_cancel(step.attempt)
         cuts = [link.Cut(*stretch) for stretch in stretches]
@@ -111,9 +115,9 @@ class Transcribing:
         """``at``: where a chunk begins; the segments of a chunk are not said again in the end."""
         start = time.perf_counter()
         offset = 0.0 if math.isnan(at) else at
-        segments, outline, post_s = self._decode(
-            self._engine.transcribe(heard, wish.options), wish.chain, attempt, offset
-        )
+        last = math.inf if math.isnan(at) else at + heard.duration  # windows are 30 s, and a chunk may end before
+        decoding = self._engine.transcribe(heard, wish.options)
+        segments, outline, post_s = self._decode(decoding, wish.chain, attempt, offset, last)
         transcribed = time.perf_counter()
         told = segments if math.isnan(at) else []
         transcript = _json(_transcript(segments, told, outline, heard.duration, heard.warnings + wish.chain.warnings))
@@ -127,7 +131,7 @@ class Transcribing:
         )
         self._line.say(link.StepDone(attempt, timings, outline.work, outline.language, rss_bytes()), transcript)
 
-    def _decode(self, decoding: Transcription, chain: Chain, attempt: int, offset: float) -> _Heard:
+    def _decode(self, decoding: Transcription, chain: Chain, attempt: int, offset: float, last: float) -> _Heard:
         """Send each segment on as it comes, with its text done; a cancel is heard between two."""
         segments: list[Segment] = []
         emptied, post_s = 0, 0.0
@@ -144,7 +148,7 @@ class Transcribing:
                     emptied += 1
                     self._line.say(link.StepProgress(attempt, done.end, 0.0))
                 else:
-                    segments.append(_shifted(done, offset, done.id - emptied))
+                    segments.append(_shifted(done, offset, last, done.id - emptied))
                     self._line.say(link.StepSegment(attempt, len(segments) - 1, done.end), _json(segments[-1]))
                 self._line.heed_cancel(attempt)
         finally:
@@ -156,18 +160,18 @@ def _language(options: dict[str, Any]) -> str:
     return "en" if options.get("task") == "translate" else options.get("language") or ""
 
 
-def _shifted(segment: Segment, offset: float, number: int) -> Segment:
-    """The segment, where it is in the recording."""
-    if not offset:
+def _shifted(segment: Segment, offset: float, last: float, number: int) -> Segment:
+    """The segment, where it is in the recording: nothing of a chunk is after its end."""
+    if not offset and segment.end <= last:
         return segment if segment.id == number else replace(segment, id=number)
-    words = segment.words and [_shifted_word(word, offset) for word in segment.words]
+    words = segment.words and [_timed(word, offset, last) for word in segment.words]
     seek = segment.seek + round(offset * 100)  # in hundredths of a second
-    start, end = round(segment.start + offset, 3), round(segment.end + offset, 3)
-    return replace(segment, id=number, seek=seek, start=start, end=end, words=words)
+    return replace(_timed(segment, offset, last), id=number, seek=seek, words=words)
 
 
-def _shifted_word(word: Word, offset: float) -> Word:
-    return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
+def _timed(said: _Said, offset: float, last: float) -> _Said:
+    start, end = (round(min(time + offset, last), 3) for time in (said.start, said.end))
+    return replace(said, start=start, end=end)
 
 
 def _transcript(

@@ -41,6 +41,8 @@ class PersistAttempt(Action, frozen=True):
     """Tries of the step, with this one."""
     deaths: int
     step: int = 0
+    tries: int = 1
+    """Of the job: one, and one more for each that was repeated."""
 
 
 class PersistWait(Action, frozen=True):

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from asrd_supervisor.core.events import StepRef
+from asrd_supervisor.core.stages import FIRST_CHUNK
 
 WEIGHTS = {"high": 16.0, "normal": 4.0, "low": 1.0}
 """Parts of the work while all lanes have some."""
@@ -28,19 +29,29 @@ Key = tuple[str, int]
 
 
 class _Flow:
-    """What one client has in one lane."""
+    """What one client has in one lane, in the order in which it came. But a chunk goes before what is larger: else a
+    client with many recordings would have all of them cut before the first one is done."""
 
     def __init__(self, tag: float) -> None:
         self.tag = tag
         self.steps: OrderedDict[Key, tuple[StepRef, float, float]] = OrderedDict()
+        self.chunks: OrderedDict[Key, float] = OrderedDict()
         self.queued = 0.0
         self.pushed = 0.0
         self.taken = 0.0
 
+    @property
+    def first(self) -> Key:
+        first, chunk = next(iter(self.steps)), next(iter(self.chunks), None)
+        return chunk if chunk and self.chunks[chunk] < self.steps[first][1] else first
+
     def push(self, key: Key, step: StepRef, cost: float) -> None:
         self.steps[key] = (step, cost, self.pushed)
         self.queued += cost
-        self.pushed += cost
+        if step.index >= FIRST_CHUNK:
+            self.chunks[key] = cost
+        else:
+            self.pushed += cost
 
     def before(self, key: Key) -> float:
         """Work in front of a step, or of one that would come last."""
@@ -52,7 +63,8 @@ class _Flow:
         first = next(iter(self.steps)) == key
         _, cost, _ = self.steps.pop(key)
         self.queued -= cost
-        self.taken += cost if first else 0.0
+        if self.chunks.pop(key, None) is None and first:
+            self.taken += cost
         return cost
 
 
@@ -67,15 +79,29 @@ class _Lane:
         self.queued = 0.0
         self.ended: dict[str, float] = {}
         """Tags of flows that are empty, as far as the clock has not passed them."""
+        self.owed: dict[str, float] = {}
+        """Tags of flows that are empty and were given something back; the clock may have passed them."""
 
     def enter(self, client: str) -> _Flow:
         if client not in self.flows:
-            self.flows[client] = _Flow(max(self.clock, self.ended.pop(client, 0.0)))
+            ended = self.ended.pop(client, 0.0)
+            self.flows[client] = _Flow(max(ended, self.owed.pop(client, self.clock)))
         return self.flows[client]
+
+    def give_back(self, client: str, cost: float) -> None:
+        flow = self.flows.get(client)
+        paid = flow.tag if flow else self.ended.pop(client, self.clock)
+        self.clock -= cost / (len(self.flows) + (0 if flow else 1))
+        if flow:
+            flow.tag = max(self.clock, paid - cost)
+        else:
+            self.owed[client] = max(self.clock, paid - cost)
+            self.owed = dict(list(self.owed.items())[-MANY:])  # of those that ask for nothing more
 
     def leave(self, client: str) -> None:
         flow = self.flows.pop(client)
         if not self.flows:  # everybody has got what there was: the next ones are all alike
+            self.owed = {}
             self.clock = max(self.clock, flow.tag, *self.ended.values())
             self.queued = 0.0  # sums of floats drift
         self.ended = {name: tag for name, tag in self.ended.items() if tag > self.clock}
@@ -130,7 +156,7 @@ class Backlog:
         if lanes:
             lane = min(lanes, key=lambda lane: lane.tag)
             flow = min(lane.flows.values(), key=lambda flow: flow.tag)
-            yield next(iter(flow.steps.values()))[0]
+            yield flow.steps[flow.first][0]
 
     def take(self, step: StepRef) -> None:
         """A candidate has found its worker: its client and its lane have had a turn."""
@@ -145,6 +171,13 @@ class Backlog:
         flow.tag += cost
         lane.tag += cost / lane.weight
         self._drop(key)
+
+    def give_back(self, step: StepRef, cost: float) -> None:
+        """A step has turned out to be several, and each of them pays for its turn. That is no credit: its client is
+        where it would be now, had it not paid."""
+        lane = self._lanes[step.lane]
+        lane.tag = max(self._clock, lane.tag - cost / lane.weight)
+        lane.give_back(step.client, cost)
 
     def remove(self, job: str, index: int) -> bool:
         """Let a step go that nobody wants any more; False when it is not here."""

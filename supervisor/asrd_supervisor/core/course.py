@@ -57,7 +57,8 @@ class Course:
         job.started_at = now if job.single else job.started_at or now
         step.attempts += 1
         step.done = 0.0
-        stored = do.PersistAttempt(job.id, event.seat, event.attempt, step.attempts, step.deaths, step.index)
+        counts = (step.attempts, step.deaths, step.index, job.attempts)
+        stored = do.PersistAttempt(job.id, event.seat, event.attempt, *counts)
         return [stored, *(self.advance(job) if step.index >= FIRST_CHUNK and not job.ending else [])]
 
     @staticmethod
@@ -93,7 +94,8 @@ class Course:
                 verdict = after_loss(step, lost, job.retries, spared=job.spared(step))
                 return self._again(job, step, verdict, str(lost.seat), lost.how, lost.how)
             case ev.Faulted() as faulted:
-                verdict = after_fault(step, faulted, job.retries)
+                asked = job.asked.retries and job.asked.retries.attempts
+                verdict = after_fault(step, faulted.fault, job.retries, more=0 if asked else faulted.more)
                 code = str(faulted.fault.code)
                 return self._again(job, step, verdict, str(faulted.seat), faulted.fault.message, code)
 

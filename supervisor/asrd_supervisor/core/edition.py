@@ -25,6 +25,8 @@ class Editions:
 
     def __init__(self) -> None:
         self.wanted = Edition()
+        self._untried: Edition | None = self.wanted
+        """That of the configuration, until a worker has died while it loaded it."""
         self.proven: Edition | None = None
         self.fault = ""
         """Why the last change was taken back; empty when it was not."""
@@ -45,9 +47,15 @@ class Editions:
         if edition is not None and edition.number == self.wanted.number:
             self.proven = self.wanted
 
+    def failed(self, edition: Edition) -> None:
+        """A worker has died while it loaded it."""
+        if self._untried and edition.number == self._untried.number:
+            self._untried = None
+
     def take_back(self, fault: str) -> bool:
-        """Go back to the one that was good; False when there is none, or the wanted one is good itself."""
-        if self.proven is None or self.proven is self.wanted:
+        """Go back to the one that was good, or may be; False when there is none, or it is the wanted one itself."""
+        back = self.proven or self._untried
+        if back is None or back is self.wanted:
             return False
-        self.wanted, self.fault = self.proven, fault
+        self.wanted, self.fault = back, fault
         return True

@@ -22,6 +22,7 @@ STARVED = 2
 """Tries of jobs for which there was no memory, within an hour, until a pool takes its next fallback."""
 
 LATELY_S = 3600.0
+"""That hour."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

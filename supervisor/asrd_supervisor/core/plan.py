@@ -13,7 +13,7 @@ import msgspec
 
 from asrd_protocol.faults import Blame, Code, Fault
 from asrd_protocol.model import Timings, Work
-from asrd_supervisor.core.events import Faulted, JobSubmitted, KeptStep, Lost, StepRef, Stretch
+from asrd_supervisor.core.events import JobSubmitted, KeptStep, Lost, StepRef, Stretch
 from asrd_supervisor.core.policy import RetryPolicy
 from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, SPEAKERS, WHOLE
 
@@ -119,18 +119,22 @@ class Job(msgspec.Struct):
     @property
     def duration(self) -> float:
         """Seconds of its audio; 0 as long as nobody has opened it."""
-        return max(self._heard.duration, sum(step.length for step in self.chunks))
+        listened = self.steps[SPEAKERS].duration if SPEAKERS in self.steps else 0.0
+        return max(self._heard.duration, listened, sum(step.length for step in self.chunks))
 
     @property
     def done(self) -> float:
         """Seconds of its audio that are done; where speakers are wanted, both halves of the work count."""
-        whole = self._heard
-        done = sum(_done_of(step) for step in self.chunks) if FIRST_CHUNK in self.steps else whole.done
+        chunks = sum(_done_of(step) for step in self.chunks)
         if SPEAKERS not in self.steps:
-            return done
-        listened = self.steps[SPEAKERS]
-        ended = listened.state is StepState.ENDED
-        return (done + (self.duration if ended else min(listened.done, self.duration))) / 2
+            return chunks if FIRST_CHUNK in self.steps else self._heard.done
+        done = chunks if FIRST_CHUNK in self.steps else self._of_all(self._heard)
+        return (done + self._of_all(self.steps[SPEAKERS])) / 2
+
+    def _of_all(self, step: Step) -> float:
+        """What is done of a step that goes through the whole audio."""
+        ended = step.state in (StepState.STORING, StepState.ENDED)
+        return self.duration if ended else min(step.done, self.duration or step.done)
 
     @property
     def _heard(self) -> Step:
@@ -169,6 +173,7 @@ class Job(msgspec.Struct):
             step.attempts, step.deaths, step.failed = one.attempts, one.deaths, one.failed
             if one.ended:
                 step.state = StepState.ENDED
+                step.duration = one.work.audio_s
                 self.count(one.index, one.timings, one.work)
 
     def count(self, index: int, timings: Timings, work: Work) -> None:
@@ -235,11 +240,10 @@ def after_loss(step: Step, lost: Lost, policy: RetryPolicy, *, spared: bool) -> 
     return Fault.of(Code.WORKER_DIED, f"the worker {lost.seat} died of the job ({lost.how})", **evidence)
 
 
-def after_fault(step: Step, faulted: Faulted, policy: RetryPolicy) -> Fault | None:
-    """None when the step shall be tried again on another worker, else why not: blame decides."""
-    if faulted.fault.blame is Blame.CALLER or step.attempts >= policy.attempts + faulted.more:
-        return faulted.fault
-    return None
+def after_fault(step: Step, fault: Fault, policy: RetryPolicy, *, more: int) -> Fault | None:
+    """None when the step shall be tried again on another worker, else why not: blame decides. ``more``: attempts that
+    the fault is worth."""
+    return fault if fault.blame is Blame.CALLER or step.attempts >= policy.attempts + more else None
 
 
 def after_interruption(interrupted: int) -> Fault | None:

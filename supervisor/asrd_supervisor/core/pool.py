@@ -177,12 +177,21 @@ class Pool:
                 return self._losses.exited(now, slot, event)
             case ev.StepFaulted(fault=fault, leave=True) if fault.code is Code.OUT_OF_MEMORY:
                 return [*self._steps.react(now, slot, event), *self._losses.starved(now, slot, fault)]
+            case ev.StepSplit():
+                return self._split(now, slot, event)
             case ev.AttemptPersisted():
                 return self._steps.send(now, slot, event)
             case _:
                 out = self._steps.react(now, slot, event)
                 self.usage.note(now, out)
                 return out
+
+    def _split(self, now: float, slot: Slot, event: ev.StepSplit) -> Out:
+        step, cost = slot.task, slot.cost
+        out = self._steps.react(now, slot, event)
+        if step is not None and slot.task is None:
+            self.backlog.give_back(step, cost)
+        return out
 
     def _occupied(self, event: ev.WorkerEvent) -> Slot | None:
         """The slot whose present worker the event is about."""

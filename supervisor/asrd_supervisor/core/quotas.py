@@ -21,7 +21,7 @@ class Share(msgspec.Struct):
         """One job more, or with -1 one less."""
         self.jobs += sign
         self.size += sign * job.size
-        self.audio_s += sign * job.audio_s
+        self.audio_s = round(self.audio_s + sign * job.audio_s, 6)  # sums of floats drift
 
 
 class Quotas:

@@ -61,6 +61,7 @@ class Renewal:
         wanted any more, or is taken back now because of it."""
         if slot.edition is None or slot.ready_at is not None:
             return None
+        self.editions.failed(slot.edition)
         if slot.edition.number != self.editions.wanted.number:
             return []
         tried = self.editions.wanted

@@ -66,9 +66,7 @@ class Staffing:
             if index is not None and slot.index != index:
                 continue
             slot.requested = slot.ready
-            if slot.state is State.FAILED:
-                slot.forgive()
-                actions += slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
+            actions += self._revive(now, slot)
         return actions
 
     def dismiss(self, now: float, slot: Slot, verdict: Verdict) -> list[do.Action]:
@@ -103,12 +101,13 @@ class Staffing:
 
     def revive_all(self, now: float) -> list[do.Action]:
         """Failed seats get another try."""
-        actions: list[do.Action] = []
-        for slot in self._slots:
-            if slot.state is State.FAILED:
-                slot.forgive()
-                actions += slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
-        return actions
+        return [action for slot in self._slots for action in self._revive(now, slot)]
+
+    def _revive(self, now: float, slot: Slot) -> list[do.Action]:
+        if slot.state is not State.FAILED:
+            return []
+        slot.forgive()
+        return slot.apply(Input.REVIVE if self.wanted(slot) else Input.RETIRE, now)
 
     def close(self, now: float, *, hurry: bool) -> list[do.Action]:
         """Empty all seats; with ``hurry`` those too that have a step."""

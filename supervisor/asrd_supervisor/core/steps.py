@@ -154,16 +154,16 @@ class Steps:
         if not cancelled:
             self.tally.faults[str(event.fault.code)] += 1
         step = self._close_step(now, slot)
-        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault, self._more(event))
+        outcome = ev.Withdrawn(slot.seat) if cancelled else ev.Faulted(slot.seat, event.fault, self._more(slot, event))
         out: Out = [ev.StepEnded(step, outcome), *slot.apply(Input.FINISH, now)]
         if event.leave and slot.state is State.IDLE:
             out += self._staffing.dismiss(now, slot, Verdict(str(event.fault.code), {}))
         return out
 
-    def _more(self, event: ev.StepFaulted) -> int:
+    def _more(self, slot: Slot, event: ev.StepFaulted) -> int:
         """Where a pool may take less memory, its jobs live to see it."""
         starved = event.leave and event.fault.code is Code.OUT_OF_MEMORY
-        return STARVED * len(self._policy.fallbacks) if starved else 0
+        return STARVED * (len(self._policy.fallbacks) - slot.rung) if starved else 0
 
     @staticmethod
     def _close_step(now: float, slot: Slot) -> ev.StepRef:

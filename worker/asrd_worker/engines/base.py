@@ -107,15 +107,17 @@ class Engine(ABC):
         No job may see a trace of it, in its counters least of all.
         """
 
-    def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
-        """The samples of a job's audio.
+    def read(
+        self, audio: Audio, body: "Body", max_audio_s: float, moved: Callable[[float], None] | None = None
+    ) -> "Decoded":
+        """The samples of a job's audio. ``moved`` is told now and then how many seconds are decoded.
 
         Raises:
             AudioFault: the audio cannot be used.
         """
         from asrd_worker.audio import decode
 
-        return decode(audio, body, max_audio_s)
+        return decode(audio, body, max_audio_s, moved=moved)
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to do here: the process ends
         """The worker has been told to leave."""
@@ -169,11 +171,12 @@ class Transcriber(Engine):
         """What has to be known of the whole, so that its chunks are not each taken for something else."""
         return Whole(duration=long.duration, warnings=long.recording.warnings)
 
-    def cut(self, long: Long, chunk_s: float, ways: int) -> list[tuple[float, float]]:
-        """Stretches of about ``chunk_s`` seconds, for so many workers, as start and end in seconds."""
+    def cut(self, long: Long, chunk_s: float, ways: int, moved: Callable[[float], None]) -> list[tuple[float, float]]:
+        """Stretches of about ``chunk_s`` seconds, for so many workers, as start and end in seconds. ``moved`` is told
+        of each."""
         from asrd_worker.cuts import cut
 
-        return cut(long.recording, chunk_s, ways)
+        return cut(long.recording, chunk_s, ways, moved)
 
     def stretch(self, tape: int, start: float, end: float) -> "Decoded":
         """The samples of a chunk, out of what was written when the recording was decoded."""

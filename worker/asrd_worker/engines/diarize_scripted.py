@@ -61,7 +61,7 @@ class DiarizeScripted(Diarizer):
         """Do what the settings say."""
         self._player.close()
 
-    def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
+    def read(self, audio: Audio, body: "Body", max_audio_s: float, moved: object = None) -> "Decoded":
         """Pretend."""
         settings: ListenerSettings = self.settings
         spoken = sum(do.seconds for do in settings.script if isinstance(do, Speak))

@@ -7,7 +7,6 @@ import ctranslate2
 import faster_whisper.transcribe
 import msgspec
 from faster_whisper import WhisperModel
-from faster_whisper.vad import VadOptions
 
 from asrd_protocol.model import Segment, Word
 from asrd_worker import clip
@@ -17,6 +16,7 @@ from asrd_worker.engines import cublas, room
 from asrd_worker.engines.base import DeviceError, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.batching import Batches
 from asrd_worker.engines.ladder import Ladder
+from asrd_worker.engines.opening import opening_of, vad_options
 from asrd_worker.engines.whisper_checks import LANGUAGES, bad_option, check
 from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, WhisperOptions, kind_of
 from asrd_worker.engines.whisper_windows import as_batched, clips_of, cuts, obstacle
@@ -144,9 +144,11 @@ class FasterWhisper(Transcriber):
         said = Whole(duration=long.duration, warnings=long.recording.warnings)
         if options.language or options.multilingual or not self._model.model.is_multilingual:
             return said
+        opening = opening_of(long.recording, options)
+        if not opening.size:
+            return said
         language, probability, _ = self._model.detect_language(
-            long.recording.samples(0.0, 30.0 * options.language_detection_segments),
-            vad_filter=options.vad_filter,
+            opening,
             language_detection_segments=options.language_detection_segments,
             language_detection_threshold=options.language_detection_threshold or 0.5,
         )
@@ -240,7 +242,7 @@ def _vocabulary(model: WhisperModel) -> int:
 
 def _keywords(options: WhisperOptions) -> dict[str, Any]:
     keywords = {field: getattr(options, field) for field in options.__struct_fields__ if field != "batch_size"}
-    keywords["vad_parameters"] = VadOptions(**msgspec.structs.asdict(options.vad_parameters))
+    keywords["vad_parameters"] = vad_options(options)
     return keywords
 
 

@@ -79,7 +79,7 @@ class Scripted(Transcriber):
         if self._misbehaves:
             self._play_all(self.settings.at_exit)
 
-    def read(self, audio: Audio, body: "Body", max_audio_s: float) -> "Decoded":
+    def read(self, audio: Audio, body: "Body", max_audio_s: float, moved: object = None) -> "Decoded":
         """Pretend."""
         return cast("Decoded", _Silence())
 
@@ -99,7 +99,7 @@ class Scripted(Transcriber):
         self._chunks = len(options.chunks)
         return Whole(duration=CHUNK_S * self._chunks, language="en")
 
-    def cut(self, long: Long, chunk_s: float, ways: int) -> list[tuple[float, float]]:
+    def cut(self, long: Long, chunk_s: float, ways: int, moved: object) -> list[tuple[float, float]]:
         """One after the other."""
         return [(CHUNK_S * at, CHUNK_S * (at + 1)) for at in range(self._chunks)]
 

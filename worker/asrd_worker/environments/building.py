@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -110,7 +111,7 @@ def _build(plan: Plan, directory: Path) -> Receipt:
     if missing := found["missing"]:
         name, why = next(iter(missing.items()))
         raise InstallFailed(f"everything is installed, but {name} cannot be imported ({why})")
-    scratch.rmdir()
+    shutil.rmtree(scratch, ignore_errors=True)  # an installer may leave things there
     size = size_of(directory)
     return Receipt(recipe.engine, plan.variant, plan.digest, found["python"], found["versions"], size)
 

@@ -51,14 +51,16 @@ def stats_lines(report: m.StatsReport) -> Table:
 
 def workers_table(workers: Sequence[m.WorkerReport]) -> Table:
     """Every seat."""
-    columns = ("SEAT", "DEVICE", "STATE", "PID", "JOBS", "UPTIME", "CONDITION", "RSS", "VRAM", "JOB", "FAULT")
-    return table(columns, [_worker(worker) for worker in workers], flowing=("JOB", "FAULT"))
+    device = ["DEVICE"] if any(worker.device not in ("", "cpu") for worker in workers) else []
+    columns = ("SEAT", *device, "STATE", "PID", "JOBS", "UPTIME", "CONDITION", "RSS", "VRAM", "JOB", "FAULT")
+    rows = [_worker(worker, device=bool(device)) for worker in workers]
+    return table(columns, rows, flowing=("JOB", "FAULT"))
 
 
-def _worker(worker: m.WorkerReport) -> tuple[object, ...]:
+def _worker(worker: m.WorkerReport, *, device: bool) -> tuple[object, ...]:
     return (
         worker.seat,
-        worker.device or None,
+        *([worker.device or None] if device else []),
         worker.state,
         worker.pid,
         worker.jobs_done,

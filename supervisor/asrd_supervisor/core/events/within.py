@@ -13,7 +13,7 @@ from asrd_supervisor.core.seats import Seat
 class StepQueued(Event, frozen=True):
     """A step wants a worker; ``again``: it had its turn before."""
 
-    step: "StepRef"
+    step: StepRef
     again: bool = False
 
 
