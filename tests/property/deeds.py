@@ -180,6 +180,7 @@ class LivelyWorld(WorkingWorld):
             part.attempts, part.deaths, part.failed = row.attempts, row.deaths, row.failed
             if row.given:
                 part.state, part.heard = "ended", row.heard if index != SPEAKERS else 0.0
+                self.known[part.pool].remember(row.worked, row.heard)
         if entry.interrupted > MOST_INTERRUPTED:
             self.unwant(ticket, Code.POISON)
         self.advance(ticket)

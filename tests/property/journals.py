@@ -23,6 +23,13 @@ class Row:
     failed: bool = False
     """without a result."""
     heard: float = 0.0
+    worked: float = 0.0
+    """Seconds that it took its worker."""
+
+    def kept(self, index: int) -> ev.KeptStep:
+        """As the next daemon is told."""
+        timings, work = Timings(transcribe=self.worked), Work(audio_s=self.heard)
+        return ev.KeptStep(index, self.attempts, self.deaths, self.given, self.failed, timings, work)
 
 
 @dataclass
@@ -46,15 +53,12 @@ class Entry:
 
     def kept(self) -> tuple[ev.KeptStep, ...]:
         """As the next daemon is told."""
-        return tuple(
-            ev.KeptStep(index, row.attempts, row.deaths, row.given, row.failed, Timings(), Work(audio_s=row.heard))
-            for index, row in self.rows.items()
-        )
+        return tuple(row.kept(index) for index, row in self.rows.items())
 
     def renewed(self) -> "Entry":
         """It is to be tried again, with all its attempts: what has failed counts as not done."""
         rows = {
-            index: Row(given=row.given and not row.failed, heard=row.heard * (not row.failed))
+            index: Row() if row.failed else Row(given=row.given, heard=row.heard, worked=row.worked)
             for index, row in self.rows.items()
         }
         return Entry(cut=self.cut, rows=rows)
@@ -66,10 +70,10 @@ def store(entry: Entry, written: Written) -> None:
         case do.PersistPlan(chunks=chunks):
             entry.cut = chunks
             entry.rows = {index: row for index, row in entry.rows.items() if index in (WHOLE, SPEAKERS)}
-        case do.PersistPart(_, step, body, _, work):
+        case do.PersistPart(_, step, body, timings, work):
             row = entry.rows.setdefault(step, Row())
             row.given, row.failed, row.running = True, isinstance(body, Fault), False
-            row.heard = work.audio_s
+            row.heard, row.worked = work.audio_s, timings.transcribe
             entry.interrupted = 0
         case do.PersistAttempt(step=step) | do.PersistWait(step=step):
             begun = isinstance(written, do.PersistAttempt)

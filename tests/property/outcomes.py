@@ -184,21 +184,26 @@ class StrictWorld(HealthyWorld):
             return hopeless  # a suspect kills whoever has it
         if self._misled(process):
             return False
+        if hopeless:
+            return True  # a configuration that cannot work is no use trying, however few have died of it
         recent = [at for at in self.deaths.get(key, []) if self.now - at < policy.period]
         self.deaths[key] = [*recent, self.now]
         if recent or not process.warm:
             self.pauses[key] = (1.0, policy.delay_max)
-        # A configuration that cannot work is no use trying, however few have died of it.
-        return hopeless or len(self.deaths[key]) > policy.intensity
+        return len(self.deaths[key]) > policy.intensity
 
     def _misled(self, process: Process) -> bool:
         """It could not load what was not known to be good, or is not wanted: the pool goes back to what is good."""
         pool = process.seat.pool
         if process.warm or not process.loading:
             return False
+        if process.edition is None:
+            self.untried.discard(pool)
         if process.edition != self.wanted[pool]:
             return True
         good = self.good[pool]
+        if good == "nothing" and pool in self.untried:
+            good = None
         if good == "nothing" or good == process.edition:
             return False
         assert good is None or isinstance(good, int)

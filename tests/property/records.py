@@ -104,6 +104,11 @@ class Experience:
         self.steps.append((took, audio_s))
         self.learn_length(audio_s, part)
 
+    def remember(self, took: float, audio_s: float) -> None:
+        """A step was done in another daemon."""
+        if audio_s > 0:
+            self.steps.append((took, audio_s))
+
     def learn_length(self, audio_s: float, part: Part) -> None:
         """A file was opened."""
         if part.audio_s is None:

@@ -59,6 +59,8 @@ class World(Courses):
         """What the workers of each pool shall load; None for the configuration."""
         self.good: dict[str, int | str | None] = dict.fromkeys(self.pools, "nothing")
         """What a worker was warm with last."""
+        self.untried = set(self.pools)
+        """Those of which no worker has died while it loaded what the configuration says."""
         self.draining = False
         self.stopping = False
         self.ended = 0

@@ -288,3 +288,12 @@ def test_the_status_says_what_is_missing() -> None:
     play.ring(0)
     play.exit("p/0.2", "exit 78", hopeless=True)
     assert play.core.status()[0] == "draining"  # on its way out: no seat can ever work
+
+
+def test_while_nobody_works_it_is_not_degraded() -> None:
+    """Work that is sent now would wait, or be turned away."""
+    play = Play(pool(workers=1), pool("q", workers=1))
+    play.exit("q/0.1", "exit 78", hopeless=True)
+    assert play.core.status()[0] == "starting"
+    play.boot("p/0.1")
+    assert play.core.status() == ("degraded", "1 of 2 workers are ready; the pool 'q' has no worker: exit 78")

@@ -41,11 +41,12 @@ def merged(parts: Sheaf) -> Transcript:
     diarization = _speakers(parts.diarization)
     if isinstance(diarization, Diarization) and diarization.status == "ok":
         segments = attribute(segments, diarization)
+    spoken = said if said.language else next((one for one in known if one.language), said)
     missing = [gap for part, one in zip(parts.parts, heard, strict=True) if (gap := _gap(part, one))]
     return Transcript(
         text="".join(segment.text for segment in segments).strip(),
-        language=said.language or (known[0].language if known else ""),
-        language_probability=said.language_probability,
+        language=spoken.language,
+        language_probability=spoken.language_probability,
         segments=[replace(segment, id=number) for number, segment in enumerate(segments)],
         duration=round(said.duration, 3),
         duration_after_vad=_after_vad(known),

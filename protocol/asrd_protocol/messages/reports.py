@@ -150,7 +150,7 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     """``cpu`` also while the pool has fallen back to that."""
     compute_type: str
-    """The same."""
+    """As the workers compute now; empty where that is the engine's own affair, as where speakers are told apart."""
     workers: int
     queued: int
     status: PoolStatus

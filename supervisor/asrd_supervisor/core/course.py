@@ -82,7 +82,7 @@ class Course:
                 step.state = StepState.STORING
                 return [do.PersistPlan(job.id, seat, attempt, chunks, head)]
             case ev.Withdrawn():
-                step.state = StepState.ENDED
+                step.state, step.withdrawn = StepState.ENDED, True
                 job.ending = job.ending or Fault.of(Code.INTERNAL, "the step was withdrawn by nobody")
                 return self.advance(job)
             case ev.Unserved(fault):

@@ -12,7 +12,7 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.course import Course
 from asrd_supervisor.core.endings import Endings
 from asrd_supervisor.core.entrance import Entrance
-from asrd_supervisor.core.plan import Job, JobState, StepState, after_interruption
+from asrd_supervisor.core.plan import Job, JobState, StepState, after_interruption, worked
 from asrd_supervisor.core.policy import QueuePolicy
 from asrd_supervisor.core.pool import Out, Pool
 from asrd_supervisor.core.register import Register
@@ -150,6 +150,9 @@ class Jobs:
         if event.chunks:
             job.divide(event.chunks)
         job.resume(event.steps)
+        for one in event.steps:
+            if one.ended and one.index in job.steps and (pool := self._pools.get(job.steps[one.index].pool)):
+                pool.pace.learn(worked(one.timings), one.work.audio_s, 0, media=False)
         # What the daemon's own end has cost is no fault of the job.
         job.retries = msgspec.structs.replace(job.retries, attempts=job.retries.attempts + event.interrupted)
         self._register.enter(job)

@@ -64,6 +64,8 @@ class Step(msgspec.Struct):
     alarm: int = 0
     failed: bool = False
     """It has ended without a result, and the job does without."""
+    withdrawn: bool = False
+    """It has ended because nobody wants the job any more."""
     evidence: list[dict[str, Any]] = []
     """Of the workers that died of it since this daemon started."""
 
@@ -214,13 +216,20 @@ class Job(msgspec.Struct):
 
 
 def _done_of(step: Step) -> float:
-    return step.length if step.state in (StepState.STORING, StepState.ENDED) else min(step.done, step.length)
+    through = step.state in (StepState.STORING, StepState.ENDED) and not step.withdrawn
+    return step.length if through else min(step.done, step.length)
 
 
 def _sum(one: Any, other: Any) -> Any:
     """Of two structs of numbers; a text is that of the latest."""
     pairs = zip(one.__struct_fields__, msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
     return type(one)(**{name: (b or a) if isinstance(b, str) else a + b for name, a, b in pairs})
+
+
+def worked(timings: Timings) -> float:
+    """Seconds that a worker had a step in hand."""
+    t = timings
+    return t.decode + t.vad + t.transcribe + t.align + t.diarize + t.post + t.write
 
 
 def after_loss(step: Step, lost: Lost, policy: RetryPolicy, *, spared: bool) -> Fault | None:

@@ -21,7 +21,8 @@ class Share(msgspec.Struct):
         """One job more, or with -1 one less."""
         self.jobs += sign
         self.size += sign * job.size
-        self.audio_s = round(self.audio_s + sign * job.audio_s, 6)  # sums of floats drift
+        # Sums of floats drift: a job that fits exactly must not be refused for that.
+        self.audio_s = round(self.audio_s + sign * job.audio_s, 9) if self.jobs else 0.0
 
 
 class Quotas:

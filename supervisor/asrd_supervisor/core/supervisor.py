@@ -166,13 +166,14 @@ class Supervisor:
         count = f"{ready} of {total} workers are ready"
         if resting:
             count += f"; {_pools(resting)} until there is a job"
-        bad: tuple[Status, ...] = ("unavailable", "starting", "degraded")
-        for status in bad:
-            troubled = [name for name, (word, _) in states.items() if word == status]
-            if troubled and (status == "degraded" or len(troubled) == len(states)):
-                return status, f"{count}; {states[troubled[0]][1]}"
-        worst = next((why for word, why in states.values() if word not in ("ready", "standby")), "")
-        return ("degraded", f"{count}; {worst}") if worst else ("ready", count)
+        troubled = {word: why for word, why in states.values() if word not in ("ready", "standby")}
+        if not troubled:
+            return "ready", count
+        if any(word in ("ready", "degraded", "standby") for word, _ in states.values()):
+            worst = next(word for word in ("unavailable", "starting", "degraded") if word in troubled)
+            return "degraded", f"{count}; {troubled[worst]}"
+        status: Status = "starting" if "starting" in troubled else "unavailable"
+        return status, f"{count}; {troubled[status]}"
 
 
 def _pools(resting: int) -> str:

@@ -194,7 +194,7 @@ def _pool(pool: Pool, config: Config, now: float) -> msg.PoolReport:
         engine=configured.engine,
         model=engine["model"],
         device=CPU if fallback == CPU else configured.device,
-        compute_type=_compute_type(engine["compute_type"], fallback),
+        compute_type="" if pool.policy.diarizes else _compute_type(engine["compute_type"], fallback),
         fallback=fallback,
         workers=pool.policy.workers,
         queued=len(pool.backlog),

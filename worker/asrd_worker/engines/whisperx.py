@@ -161,8 +161,6 @@ class WhisperX(Transcriber):
             warnings=self._warnings(options) + self._ladder.warnings,
         )
 
-    # --- the parts of a job -------------------------------------------------------------------------------------------
-
     # --- long audio ---------------------------------------------------------------------------------------------------
 
     def overview(self, long: Long, options: WhisperXOptions) -> Whole:
