@@ -163,9 +163,14 @@ class HandOver:
         return self._tapes.pop(seat)[1]
 
     def forget(self, seat: Seat) -> None:
-        """Nobody needs what a worker may have written. Closing it frees its room, which takes its time."""
-        if seat in self._tapes:
-            self._loop.run_in_executor(None, os.close, self._tapes.pop(seat)[1])
+        """Nobody needs what a worker may have written."""
+        if seat not in self._tapes:
+            return
+        _, tape = self._tapes.pop(seat)
+        if os.fstat(tape).st_size:
+            self._loop.run_in_executor(None, os.close, tape)  # that frees its room, which takes its time
+        else:
+            os.close(tape)
 
 
 def _in_memory(gathered: bytes | Fault) -> Opened:
