@@ -10,6 +10,7 @@ later, and neither a client with one step at a time nor a stream of new ones can
 A step that comes back from a worker has had its turn and paid for it, so it goes in front of all.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -42,8 +43,9 @@ class _Flow:
 
     @property
     def first(self) -> Key:
-        first, chunk = next(iter(self.steps)), next(iter(self.chunks), None)
-        return chunk if chunk and self.chunks[chunk] < self.steps[first][1] else first
+        first = next(iter(self.steps))
+        chunk = min(self.chunks, key=lambda key: self.steps[key][0].since, default=first)
+        return chunk if self.chunks.get(chunk, math.inf) < self.steps[first][1] else first
 
     def push(self, key: Key, step: StepRef, cost: float) -> None:
         self.steps[key] = (step, cost, self.pushed)

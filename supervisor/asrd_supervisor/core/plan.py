@@ -156,6 +156,7 @@ class Job(msgspec.Struct):
             client=f"{asked.owner} {asked.client or asked.connection}",  # names are those of one user's clients
             lane=asked.lane,
             audio_s=asked.audio_s if opens else step.length,
+            since=self.submitted_at,
         )
 
     # --- its course ---------------------------------------------------------------------------------------------------

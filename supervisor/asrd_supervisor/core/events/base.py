@@ -24,3 +24,5 @@ class StepRef(msgspec.Struct, frozen=True):
     client: str = ""
     lane: str = "normal"
     audio_s: float | None = None
+    since: float = 0.0
+    """When its job came."""
