@@ -104,7 +104,7 @@ class Assembly:
 
         def gathered(result: Result) -> None:
             assert isinstance(result, entries.Steps)
-            stored = {one.step: _part(one.part) for one in result.steps if one.part}
+            stored = {one.step: part for one in result.steps if (part := _readable(one.part))}
             wanted = record.plan.steps if record.plan else range(WHOLE, WHOLE + 1)
             if missing := [step for step in wanted if step not in stored]:
                 said = f"{len(missing)} of {len(wanted)} parts of the job are not what was stored; submit it again"
@@ -123,7 +123,7 @@ class Assembly:
 
         Where the samples are not what was stored, as after a crash of the host, the audio is cut anew.
         """
-        record.plan = plan = _plan(standing.plan) if standing.plan else None
+        record.plan = plan = _readable_plan(standing.plan)
         if plan and not self._intake.holds(plan.tape):
             self._intake.drop(plan.tape)
             record.plan = plan = None
@@ -135,10 +135,25 @@ class Assembly:
         return tuple(plan.chunks) if plan else (), kept
 
 
+def _readable(part: bytes) -> Part | None:
+    """None for one that was never stored, or that another release has written in another way."""
+    try:
+        return _part(part) if part else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _readable_plan(plan: bytes) -> Plan | None:
+    try:
+        return _plan(plan) if plan else None
+    except msgspec.MsgspecError:
+        return None
+
+
 def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
-    if not stored.part:
+    part = _readable(stored.part)
+    if part is None:
         return ev.KeptStep(stored.step, stored.attempts, stored.deaths)
-    part = _part(stored.part)
     if record.reel:
         record.reel.restore(stored.step, list(part.segments))
     failed = isinstance(part.content, Fault)

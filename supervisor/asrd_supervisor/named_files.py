@@ -56,15 +56,16 @@ class NamedFiles:
         """
         fd = self._open(named.path, None)
         try:
-            if _identity(fd) == named.identity:
-                return fd
-            raise InputFault(Fault.of(Code.INPUT_CHANGED, f"{named.path} is not what it was when the job was accepted"))
-        except InputFault:
+            same = _identity(fd) == named.identity
+        except BaseException as error:
             os.close(fd)
+            if isinstance(error, OSError):  # a network file system may fail at any call
+                raise _missing(named.path) from error
             raise
-        except OSError as error:  # a network file system may fail at any call
-            os.close(fd)
-            raise _missing(named.path) from error
+        if same:
+            return fd
+        os.close(fd)
+        raise InputFault(Fault.of(Code.INPUT_CHANGED, f"{named.path} is not what it was when the job was accepted"))
 
     def _open(self, path: str, peer: Peer | None) -> int:
         rights = _Rights(peer, self._groups)

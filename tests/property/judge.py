@@ -172,15 +172,17 @@ class JudgedWorld(PromisingWorld):
         # An attempt that the policy does not allow is seen after the event.
 
     def _is_next(self, part: Part) -> bool:
-        """Those that come back go first; among the others each client's own are in order, but a chunk may go before
-        what is larger. The line judges shares."""
+        """Those that come back go first; among the others each client's own are in order, but a chunk of its oldest
+        recording goes before what is larger. The line judges shares."""
         line = self.lines[part.pool]
         for other in line.front:
             if other is part or (self._worker_for(other) and not other.ticket.unwanted):
                 return other is part
         own = [one for one in line.flows.get((part.lane, part.who), []) if one is part or not one.ticket.unwanted]
-        if part.index >= FIRST_CHUNK and part in own and line.smaller(part, own[0]):
-            return part is next(one for one in own if one.index >= FIRST_CHUNK)
+        chunks = [one for one in own if one.index >= FIRST_CHUNK]
+        oldest = min(chunks, key=lambda one: one.ticket.submitted_at, default=None)
+        if oldest and line.smaller(oldest, own[0]):
+            return part is oldest
         return own[:1] == [part]
 
     def _worker_for(self, part: Part) -> Process | None:
