@@ -19,6 +19,9 @@ from asrd_supervisor.journal.opening import InUse, JournalError, NoRoom
 FEW = 4_096
 """Open files; a local user who may connect can have as many connections open at a time."""
 
+ENGINES = ("faster-whisper", "whisperx")
+"""Those of the workers' own engines that transcribe, for the help: the workers' table cannot be asked from here."""
+
 
 class UsageError(Exception):
     """One sentence on what is wrong with an option of the command line."""
@@ -189,7 +192,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TOML file; default $ASRD_CONFIG, ~/.config/asrd/asrd.toml, /etc/asrd/asrd.toml",
     )
-    add("--engine", help="engine of the default pool: faster-whisper, scripted")
+    add("--engine", help=f"engine of the default pool: {', '.join(ENGINES)}; asrd engines list shows all")
     add("--model", help="model name or directory (default tiny.en)")
     add("--workers", help="number of workers, or auto")
     add("--device", choices=["auto", "cpu", "cuda"])

@@ -10,6 +10,9 @@ from property.tickets import Ticket
 PACE = 0.25
 """Seconds that everything takes a healthy worker."""
 
+LATEST = 1.5
+"""Seconds that the next one to act waits at most."""
+
 LOOKS = 2.0
 """Seconds from one look at the host to the next, while there is something to be seen."""
 
@@ -26,7 +29,8 @@ def breathe(world: World) -> bool:
         world.write_all()
         return True
     timer = world.next_timer()
-    if actor and (timer is None or world.timers[timer][0] > world.now + PACE):
+    late = isinstance(actor, Process) and actor.acted_at + LATEST < world.now  # many timers must not keep it waiting
+    if actor and (late or timer is None or world.timers[timer][0] > world.now + PACE):
         world.now += PACE
         act(world, actor)
     elif timer:

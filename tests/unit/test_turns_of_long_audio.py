@@ -46,10 +46,10 @@ class Shop(Play):
                         orders.append(order)
         return orders
 
-    def comes(self, job: str, client: str, audio_s: float) -> None:
+    def comes(self, job: str, client: str, audio_s: float, lane: str = "normal") -> None:
         """A job of a client."""
         self.now += 0.01
-        self.submit(job, client=client, audio_s=audio_s)
+        self.submit(job, client=client, audio_s=audio_s, lane=lane)
 
     @property
     def busy(self) -> list[Slot]:
@@ -131,7 +131,7 @@ def test_recordings_of_several_clients_are_begun_side_by_side() -> None:
 # --- a recording against clips of others ------------------------------------------------------------------------------
 
 
-def turns(workers: int, others: str, clips: int, before: int = 5) -> str:
+def turns(workers: int, others: str, clips: int, before: int = 5, lane: str = "normal") -> str:
     """Who has which turn after the cut: ``X`` for a chunk of the recording, else the name of the other client."""
     shop = Shop(workers)
     for number in range(clips):
@@ -139,7 +139,7 @@ def turns(workers: int, others: str, clips: int, before: int = 5) -> str:
             shop.comes(f"clip-{client}{number}", client, CHUNK_S)
     for _ in range(before):
         shop.step()  # so that it is known how long things take
-    shop.comes("long", "ann", LONG_S)
+    shop.comes("long", "ann", LONG_S, lane)
     while ("long", WHOLE) not in shop.done:
         assert shop.step(), "its turn must come"
     since = len(shop.done)
@@ -171,6 +171,14 @@ def test_several_workers_are_shared_alike(workers: int) -> None:
     order = turns(workers, "y", 60)
     counts = Counter(order[: order.rindex("X")])
     assert abs(counts["y"] - counts["X"]) <= workers + 1
+
+
+def test_a_recording_of_a_low_lane_does_not_pay_twice_either() -> None:
+    """A lane of another weight has every fifth turn, from the cut on."""
+    order = turns(1, "y", 100, lane="low")
+    assert "X" in order[:7]
+    while_both = order[: order.rindex("X")]
+    assert "y" * 7 not in while_both
 
 
 def test_the_turn_that_is_given_back_is_no_credit() -> None:

@@ -3,7 +3,8 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from asrd.audio import AudioLike, Sound
 from asrd.errors import OptionError
 from asrd_protocol.messages import Priority, Retries, Speakers, Submit
+from asrd_protocol.mistakes import shown
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -18,6 +20,20 @@ R = TypeVar("R")
 
 MAX_SPEAKERS = 64
 """The most that may be asked for."""
+
+
+_WIRE = {field.name: field.type for field in msgspec.structs.fields(Submit)}
+_FLAG = "True or False"
+_RULES: dict[str, tuple[Any, str]] = {
+    "pool": (_WIRE["pool"], "the name of a pool: 1 to 32 letters, digits, '-' or '_'"),
+    "client": (_WIRE["client"], "a name of at most 64 characters"),
+    "retries": (_WIRE["retries"], "asrd.Retries with 1 to 10 attempts, delays in seconds and a jitter from 0 to 1"),
+    "split": (_WIRE["split"], _FLAG),
+    "on_chunk_error": (_WIRE["on_chunk_error"], "'fail' or 'report'"),
+    "speaker_embeddings": (bool, _FLAG),
+    "by_path": (bool, _FLAG),
+}
+"""What a parameter may be, by the rules of the wire where it goes there, and how to say it."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -79,27 +95,32 @@ def wish(
     Raises:
         OptionError: when the wishes do not fit together.
     """
-    if on_chunk_error not in ("fail", "report"):
-        raise OptionError(f"on_chunk_error is {on_chunk_error!r}: it must be 'fail' or 'report'")
-    question = Submit(
-        job=job,
-        pool=pool,
-        priority=priority,
-        client=client,
-        deadline=deadline,
-        retries=retries,
-        options=options,
-        diarize=speakers(
-            diarize,
-            num_speakers=num_speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            speaker_embeddings=speaker_embeddings,
-        ),
-        split=split,
-        on_chunk_error=on_chunk_error,
+    plain: dict[str, Any] = {"job": job, "pool": pool, "priority": priority, "client": client, "deadline": deadline}
+    plain |= {"retries": retries, "split": split, "on_chunk_error": on_chunk_error}
+    _check({**plain, "speaker_embeddings": speaker_embeddings, "by_path": by_path}, timeout)
+    told = speakers(
+        diarize,
+        num_speakers=num_speakers,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        speaker_embeddings=speaker_embeddings,
     )
-    return Wish(audio, question, sample_rate, timeout, by_path)
+    return Wish(audio, Submit(**plain, options=options, diarize=told), sample_rate, timeout, by_path)
+
+
+def _check(given: Mapping[str, object], timeout: object) -> None:
+    """Whether each parameter is what the daemon takes.
+
+    Raises:
+        OptionError: naming the first one that is not.
+    """
+    for name, (kind, wanted) in _RULES.items():
+        try:
+            msgspec.convert(msgspec.to_builtins(given[name]), kind)
+        except (msgspec.ValidationError, TypeError):
+            raise OptionError(f"{name} is {shown(given[name])}: it must be {wanted}") from None
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, Real)):
+        raise OptionError(f"timeout is {shown(timeout)}: it must be a number of seconds")
 
 
 def speakers(

@@ -82,7 +82,7 @@ class Course:
                 step.state = StepState.STORING
                 return [do.PersistPlan(job.id, seat, attempt, chunks, head)]
             case ev.Withdrawn():
-                step.state, step.withdrawn = StepState.ENDED, True
+                step.state, step.given_up = StepState.ENDED, True
                 job.ending = job.ending or Fault.of(Code.INTERNAL, "the step was withdrawn by nobody")
                 return self.advance(job)
             case ev.Unserved(fault):
@@ -124,7 +124,7 @@ class Course:
 
     def hopeless(self, job: Job, step: Step, fault: Fault) -> Out:
         """A step will never have a result. Some the job can do without."""
-        step.state = StepState.ENDED
+        step.state, step.given_up = StepState.ENDED, True
         if job.ending:
             return self.advance(job)
         fault = in_stretch(fault, step)
@@ -132,7 +132,7 @@ class Course:
         if not step.failed or job.barren:
             job.ending = fault
             return self.withdraw(job, fault)
-        step.state = StepState.STORING
+        step.state, step.given_up = StepState.STORING, False
         fields = {"job": job.id, "pool": step.pool, "step": step.index, "code": str(fault.code)}
         said = do.Announce("job.part_failed", {**fields, "message": fault.message, "attempts": step.attempts})
         return [said, do.PersistPart(job.id, step.index, fault, Timings(), Work())]

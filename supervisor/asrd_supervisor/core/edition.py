@@ -43,9 +43,11 @@ class Editions:
         return self.wanted
 
     def warmed(self, edition: Edition | None) -> None:
-        """A worker is warm with it."""
+        """A worker is warm with it. The first that works will do to go back to, also if another is wanted by then."""
         if edition is not None and edition.number == self.wanted.number:
             self.proven = self.wanted
+        elif self.proven is None:
+            self.proven = edition
 
     def failed(self, edition: Edition) -> None:
         """A worker has died while it loaded it."""
@@ -55,7 +57,7 @@ class Editions:
     def take_back(self, fault: str) -> bool:
         """Go back to the one that was good, or may be; False when there is none, or it is the wanted one itself."""
         back = self.proven or self._untried
-        if back is None or back is self.wanted:
+        if back is None or back.number == self.wanted.number:
             return False
         self.wanted, self.fault = back, fault
         return True

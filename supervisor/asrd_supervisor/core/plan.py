@@ -64,8 +64,8 @@ class Step(msgspec.Struct):
     alarm: int = 0
     failed: bool = False
     """It has ended without a result, and the job does without."""
-    withdrawn: bool = False
-    """It has ended because nobody wants the job any more."""
+    given_up: bool = False
+    """It has ended with the job."""
     evidence: list[dict[str, Any]] = []
     """Of the workers that died of it since this daemon started."""
 
@@ -135,8 +135,7 @@ class Job(msgspec.Struct):
 
     def _of_all(self, step: Step) -> float:
         """What is done of a step that goes through the whole audio."""
-        ended = step.state in (StepState.STORING, StepState.ENDED)
-        return self.duration if ended else min(step.done, self.duration or step.done)
+        return self.duration if _through(step) else min(step.done, self.duration or step.done)
 
     @property
     def _heard(self) -> Step:
@@ -217,8 +216,12 @@ class Job(msgspec.Struct):
 
 
 def _done_of(step: Step) -> float:
-    through = step.state in (StepState.STORING, StepState.ENDED) and not step.withdrawn
-    return step.length if through else min(step.done, step.length)
+    return step.length if _through(step) else min(step.done, step.length)
+
+
+def _through(step: Step) -> bool:
+    """Whether nothing of it is left to do."""
+    return step.state in (StepState.STORING, StepState.ENDED) and not step.given_up
 
 
 def _sum(one: Any, other: Any) -> Any:

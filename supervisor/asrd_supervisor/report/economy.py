@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asrd_protocol import messages as msg
+from asrd_protocol.faults import BLAME, Blame, Code
 from asrd_supervisor import sizing
 from asrd_supervisor.config import PoolConfig
 from asrd_supervisor.core.pool import Pool
@@ -28,6 +29,9 @@ IDLE_CORES = 0.6
 
 COMPUTES = 0.1
 """Cores; a worker that uses less does something else than to compute."""
+
+LONGEST = 40
+"""Characters of a cause; all of it is in the numbers."""
 
 _SLOW_ON_CPU = ("float32", "int16", "auto")
 
@@ -59,8 +63,10 @@ def _more_workers(pool: Pool, needed: float) -> str:
 
 
 def faults(pool: Pool, retries: Mapping[str, int]) -> Iterable[msg.Insight]:
-    """Steps that were done in vain; ``retries``: those that were tried again, by cause."""
-    deaths, faulted, again = pool.deaths, pool.tally.faults, Counter(retries)
+    """Steps that were done in vain, but for those that the caller is to blame for; ``retries``: those that were tried
+    again, by cause."""
+    deaths, again = pool.deaths, Counter(retries)
+    faulted = Counter({c: n for c, n in pool.tally.faults.items() if BLAME[Code(c)] is not Blame.CALLER})
     if not (deaths or faulted or again):
         return
     sums = (
@@ -74,17 +80,34 @@ def faults(pool: Pool, retries: Mapping[str, int]) -> Iterable[msg.Insight]:
         severity="warning" if deaths else "info",
         pool=pool.name,
         said=f"In {pool.name} since the start: {'; '.join(parts)}.",
-        advice="asrd quarantine lists the jobs that workers died of; the log has the last words of each worker."
-        if deaths
-        else "",
+        advice=_after(deaths, again, pool.policy.retries.deaths),
         numbers={"deaths": dict(deaths), "faults": dict(faulted), "retries": dict(again)},
     )
 
 
+def _after(deaths: Counter[str], again: Counter[str], borne: int) -> str:
+    """Where to look after deaths. A job is in quarantine only when ``borne`` workers died of it, and each of those
+    deaths but the last one was followed by another try."""
+    if not deaths:
+        return ""
+    tried = sum(again[cause] for cause in {how.partition(":")[0] for how in deaths})
+    if tried < borne - 1 or deaths.total() <= tried:
+        return "The log has the last words of each worker."
+    return "asrd quarantine list shows the jobs that workers died of; the log has the last words of each worker."
+
+
 def _by_cause(causes: Counter[str]) -> str:
     """The three most frequent ones."""
-    said = ", ".join(f"{cause} {count}" for cause, count in causes.most_common(3))
-    return f"{said}, others" if len(causes) > 3 else said
+    said = [f"{_short(cause)}, {_times(count)}" for cause, count in causes.most_common(3)]
+    return "; ".join([*said, "others"] if len(causes) > 3 else said)
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _short(cause: str) -> str:
+    return cause if len(cause) <= LONGEST else f"{cause[: LONGEST - 1].rstrip()}…"
 
 
 def fallbacks(pool: Pool) -> Iterable[msg.Insight]:

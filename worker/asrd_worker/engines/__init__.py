@@ -20,6 +20,9 @@ OWN = {
 }
 """Where asrd's engines are. Nobody else can take their names."""
 
+FOR_TESTS = frozenset({"diarize-scripted", "scripted"})
+"""Those of them that play a script in place of a model: of no use to anybody who has something to be transcribed."""
+
 _EXTRAS = {"faster-whisper": "whisper", "diarize-lite": "speakers"}
 """Which extra of asrd brings what an engine needs."""
 
@@ -37,7 +40,7 @@ def find(name: str) -> type[Engine]:
     """
     point = _own(name) or _registered().get(name)
     if point is None:
-        known = names()
+        known = [one for one in names() if one not in FOR_TESTS]
         raise LoadError(f"there is no engine {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})")
     try:
         engine: type[Engine] = point.load()

@@ -36,6 +36,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Bytes on the disk."""
     disk_mb: dict[str, int]
     """What an installation takes, about, by variant."""
+    for_tests: bool = False
+    """Whether it plays a script in place of a model."""
 
 
 def entries(recipes: Mapping[str, Recipe], places: Places) -> list[Entry]:
@@ -85,9 +87,10 @@ def _installed(recipe: Recipe, places: Places, receipt: Receipt) -> Entry:
 
 
 def _plain(name: str) -> Entry:
-    """An engine that needs no environment of its own: the scripted one, or one that somebody else has written."""
-    release = sys.version.split()[0]
-    return Entry(name, "here", "", "", release, "", {}, {}, None, {})
+    """An engine that needs no environment of its own: a scripted one, or one that somebody else has written."""
+    release, played = sys.version.split()[0], name in engines.FOR_TESTS
+    about = "plays a script in place of a model, for tests" if played else "brought by another package"
+    return Entry(name, "here", about, "", release, "", {}, {}, None, {}, for_tests=played)
 
 
 def _disk(recipe: Recipe) -> dict[str, int]:

@@ -45,12 +45,14 @@ class Batch:
         self._rendering = rendering
         self._display = display
         self._freed = asyncio.Event()
+        self._left: list[str] = []
+        """Jobs whose daemon went away for good."""
 
     async def run(self, sources: Sequence[Source]) -> Exit:
         """All of them; the exit code is bad when one failed.
 
         Raises:
-            NoDaemon: when there is none, or none any more.
+            NoDaemon: when there is none, or none any more; with the jobs that it has.
         """
         workers = (await self._client.stats()).workers.total
         room = asyncio.Semaphore(max(AHEAD, AHEAD * workers))
@@ -61,6 +63,8 @@ class Batch:
             for source, task in zip(sources, tasks, strict=True):
                 if not self._deliver(source, await task, printed=streams):
                     code = Exit.FAILED
+        except NoDaemon as error:
+            raise NoDaemon(f"{error}{_kept(self._left)}") from None
         finally:
             for task in tasks:
                 task.cancel()
@@ -103,6 +107,9 @@ class Batch:
         job = await self._submit(source)
         try:
             return await self._follow(source, job, streams)
+        except NoDaemon:
+            self._left.append(job.id)
+            raise
         finally:
             job.abandon()
 
@@ -136,3 +143,12 @@ class Batch:
         transcript = await job.result()
         assert job.run is not None
         return Finished(job.id, transcript, job.run)
+
+
+def _kept(jobs: Sequence[str]) -> str:
+    """How to come to the text of jobs whose daemon is gone."""
+    if not jobs:
+        return ""
+    said = f"the job {jobs[0]} is" if len(jobs) == 1 else f"the jobs {', '.join(jobs)} are"
+    one = jobs[0] if len(jobs) == 1 else "ID"
+    return f"; {said} kept: `asrd wait {one}` when it is back, then `asrd result {one}`"

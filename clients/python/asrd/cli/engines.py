@@ -27,7 +27,12 @@ Dir = Annotated[
 
 
 @command("list", of=_group)
-def list_engines(as_json: opt.Json = False, folder: Dir = None, runtime_dir: opt.RuntimeDir = None) -> int:
+def list_engines(
+    everything: Annotated[bool, typer.Option("--all", help="Those for tests, too; JSON has them anyway.")] = False,
+    as_json: opt.Json = False,
+    folder: Dir = None,
+    runtime_dir: opt.RuntimeDir = None,
+) -> int:
     """What can run here, and what can be installed; POOLS are those of the running daemon that have the engine."""
     from asrd.cli import screen
 
@@ -41,7 +46,7 @@ def list_engines(as_json: opt.Json = False, folder: Dir = None, runtime_dir: opt
         screen.print_json(engines)
     else:
         columns = ("ENGINE", "STATE", "SIZE", "PYTHON", "VERSIONS", "WHAT", "POOLS")
-        rows = [_row(engine) for engine in engines]
+        rows = [_row(engine) for engine in engines if everything or not engine["for_tests"]]
         screen.show(screen.table(columns, rows, flowing=("VERSIONS", "WHAT", "PYTHON")))
     return 0
 

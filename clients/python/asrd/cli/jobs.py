@@ -138,7 +138,8 @@ def result(
         if not isinstance(state, Finished):
             complain(f"the job {job} is still {state.state}; `asrd wait {job}` waits for it")
             return Exit.FAILED
-        for warning in caveats(state.transcript):
+        told = bool(state.transcript.diarization)
+        for warning in (*rendering.doubts(diarizes=told), *caveats(state.transcript)):
             complain(f"{job}: warning: {warning}")
         to_stdout(rendering.text(state, rendering.formats[0]))
         if release:

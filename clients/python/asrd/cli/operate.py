@@ -11,6 +11,7 @@ from asrd.cli.app import command
 
 if TYPE_CHECKING:
     from asrd import Client
+    from asrd_protocol.messages import PoolReport
 
 LOOK_UP_S = 0.5
 """Seconds after which a waiting command looks for Ctrl-C."""
@@ -86,8 +87,15 @@ def await_pool(client: "Client", name: str, *, resting: bool = True) -> str:
         if resting and pool.status == "standby" and not any(one.pool == name for one in client.workers()):
             return f"{name} rests"
         if pool.ready >= pool.workers and not pool.behind:
-            return f"{name} is ready: {pool.model}, {pool.compute_type}, {pool.threads} threads"
+            return _ready(pool)
         select.select([], [], [], LOOK_S)
+
+
+def _ready(pool: "PoolReport") -> str:
+    """What it has loaded, as far as that is known."""
+    threads = f"{pool.threads} thread{'' if pool.threads == 1 else 's'}" if pool.threads else ""
+    known = ", ".join(part for part in (pool.model, pool.compute_type, threads) if part)
+    return f"{pool.name} is ready: {known}" if known else f"{pool.name} is ready"
 
 
 @command("drain")

@@ -38,6 +38,11 @@ class Rendering(msgspec.Struct, frozen=True):
         if isinstance(self.layout, WhisperLayout) and self.layout.needs_words and not words:
             raise UsageError("the layout of subtitles needs the times of words: --word-timestamps")
 
+    def doubts(self, *, diarizes: bool) -> Iterator[str]:
+        """What will not come of the wishes as somebody may believe, in sentences."""
+        if "rttm" in self.formats and not diarizes:
+            yield "rttm has turns only with --diarize"
+
     @property
     def streams(self) -> bool:
         """Whether the text may be printed as it is decoded."""

@@ -57,12 +57,14 @@ class Lines(Quiet):
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        self._said: dict[str, float] = {}
 
     def moved(self, name: str, progress: JobProgress) -> None:
-        """Says how far a file is, if it was not said just before."""
+        """Says how far a file is, if it was not said just before; not that a part of it is done once more."""
         now = time.monotonic()
-        if progress.duration and now - self._last.setdefault(name, now) >= LINE_EVERY_S:
-            self._last[name] = now
+        due = now - self._last.setdefault(name, now) >= LINE_EVERY_S
+        if due and progress.duration and progress.done > self._said.get(name, -1.0):
+            self._last[name], self._said[name] = now, progress.done
             share = f"{progress.done:.0f} of {progress.duration:.0f} s ({progress.fraction:.0%})"
             sys.stderr.write(f"{name}: {share}\n")
 

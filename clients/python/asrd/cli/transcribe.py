@@ -1,6 +1,7 @@
 """``transcribe``: files in, transcripts out."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,20 +73,33 @@ def transcribe(
     One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs. With --diarize the text
     comes at the end; when speakers cannot be told apart, it comes without them and a warning.
     """
-    from asrd.cli.batch import Order
-    from asrd.cli.output import Rendering
     from asrd.cli.source import check_stems, sources
+    from asrd.cli.verdict import complain
 
-    engine = opt.engine_options(settings, **{name: context.params[name] for name in opt.ENGINE})
-    rendering = Rendering(opt.formats_of(formats), opt.layout_of(context.params), output_dir)
-    if rendering.wants_words:
-        engine.setdefault("word_timestamps", True)
-    rendering.check(words=bool(engine.get("word_timestamps", diarize)))
+    order, rendering = _asked(context.params)
     given = sources(files)
     if output_dir:
         check_stems(given, output_dir)
-    order = Order(engine, opt.wishes(context.params), timeout)
+    for doubt in rendering.doubts(diarizes=diarize):
+        complain(f"warning: {doubt}")
     return asyncio.run(_all(given, order, rendering, quiet, opt.connection(runtime_dir, patience)))
+
+
+def _asked(given: Mapping[str, Any]) -> "tuple[Order, Rendering]":
+    """What shall be done with each file, and what shall be made of the transcripts.
+
+    Raises:
+        UsageError, OptionError: when the wishes do not fit together.
+    """
+    from asrd.cli.batch import Order
+    from asrd.cli.output import Rendering
+
+    engine = opt.engine_options(given["settings"], **{name: given[name] for name in opt.ENGINE})
+    rendering = Rendering(opt.formats_of(given["formats"]), opt.layout_of(given), given["output_dir"])
+    if rendering.wants_words:
+        engine.setdefault("word_timestamps", True)
+    rendering.check(words=bool(engine.get("word_timestamps", given["diarize"])))
+    return Order(engine, opt.wishes(given), given["timeout"]), rendering
 
 
 async def _all(
@@ -95,12 +109,14 @@ async def _all(
 
     from asrd.aio import AsyncClient
     from asrd.cli.batch import Batch
+    from asrd.cli.leaving import cancelled_by_signals
     from asrd.cli.output import words_for_speakers
     from asrd.cli.progress import display
 
-    async with AsyncClient(**connection) as client:
-        if order.diarizes and "word_timestamps" not in order.options:
-            wanted = words_for_speakers(await client.pools(), order.wishes.get("pool"))
-            order = msgspec.structs.replace(order, options=order.options | wanted)
-        with display(files=len(given), quiet=quiet) as shown:
-            return await Batch(client, order, rendering, shown).run(given)
+    with cancelled_by_signals():
+        async with AsyncClient(**connection) as client:
+            if order.diarizes and "word_timestamps" not in order.options:
+                wanted = words_for_speakers(await client.pools(), order.wishes.get("pool"))
+                order = msgspec.structs.replace(order, options=order.options | wanted)
+            with display(files=len(given), quiet=quiet) as shown:
+                return await Batch(client, order, rendering, shown).run(given)
