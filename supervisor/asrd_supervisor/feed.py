@@ -46,6 +46,7 @@ class Feed:
 
     def finish(self, end: Callable[[], object]) -> None:
         """There will be no more; ``end`` is called when all are sent, or nobody takes them."""
+        self._shown = list(self._shown)  # some may be decoded anew
         self._end, self._moved_at = end, self._loop.time()
         if self._timer is None:
             self._go_on()

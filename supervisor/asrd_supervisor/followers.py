@@ -84,8 +84,10 @@ class Followers:
             followers = self._of.get(job, [])
             if follower in followers:
                 followers.remove(follower)
-                follower.leave()
-                give_up()
+                if follower.feed:
+                    follower.feed.finish(give_up)
+                else:
+                    give_up()
 
         follower.timer = self._loop.call_later(timeout, over)
 

@@ -168,6 +168,32 @@ def test_sigterm_cancels_the_job_too(cli: Cli, clip: Path) -> None:
     eventually(lambda: cli.json("stats")["jobs"]["cancelled"] == 1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_repeated_does_not_keep_jobs_from_being_cancelled(
+    cli: Cli, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As ``timeout`` does it."""
+    files = [tmp_path / f"{n}.wav" for n in range(8)]
+    for file in files:
+        file.write_bytes(b"audio")
+    process = cli.start("transcribe", *files, script(60.0), "-f", "json")
+    eventually(lambda: len(cli.json("jobs")) == 4)
+    for _ in range(2):
+        process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in (128 + number, -number) and err == ""
+    eventually(lambda: cli.json("stats")["jobs"]["cancelled"] == 4)
+
+
+def test_ctrl_c_that_is_ignored_from_the_beginning_stays_so(cli: Cli, clip: Path) -> None:
+    ignore: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    process = cli.start("transcribe", clip, script(" first", 0.5, " last"), "-q", **ignore)
+    assert process.stdout is not None and process.stdout.readline() == "first\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "last\n", "")
+
+
 def test_a_killed_worker_does_not_show_in_the_text(cli: Cli, clip: Path) -> None:
     process = cli.start("transcribe", clip, script(" one", " two", 1, " three"))
     assert process.stdout is not None
@@ -572,7 +598,30 @@ def test_the_daemon_dies_under_a_running_command(scripted: Callable[..., Daemon]
     assert process.stdout is not None and process.stdout.readline() == "first\n"
     daemon.kill()
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 2 and re.fullmatch(r"asrd: the daemon went away.*\n", err)
+    kept = r"the job (\w+) is kept: `asrd wait \1` when it is back, then `asrd result \1`"
+    assert process.returncode == 2 and re.fullmatch(rf"asrd: the daemon went away.*; {kept}\n", err), err
+
+
+def test_the_jobs_of_a_daemon_that_does_not_come_back_are_named_and_kept(
+    scripted: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = scripted()
+    cli = Cli(daemon.directory)
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"audio")
+    process = cli.start("transcribe", tmp_path / "a.wav", tmp_path / "b.wav", script(1.5, " kept"), "--patience", "1")
+    eventually(lambda: len([job for job in cli.json("jobs") if job["state"] == "running"]) == 2)
+    daemon.kill()
+    _, err = process.communicate(timeout=20)
+    away = "asrd: the daemon went away and did not come back within 1 s"
+    kept = r"the jobs (\w+), (\w+) are kept: `asrd wait ID` when it is back, then `asrd result ID`"
+    found = re.fullmatch(rf"{away}; {kept}\n", err)
+    assert process.returncode == 2 and found, err
+    daemon.restart()
+    daemon.ready()
+    for job in found.groups():
+        assert cli("wait", job).code == 0
+        assert cli("result", job).out == "kept\n"
 
 
 # --- without a daemon -------------------------------------------------------------------------------------------------
@@ -632,12 +681,28 @@ def test_help_and_version(nowhere: Cli) -> None:
 
 
 def test_serve_and_config_get_their_arguments_unparsed(nowhere: Cli) -> None:
-    assert "--compute-type" in nowhere("serve", "--help").out
+    for command in ("serve", "config"):
+        shown = " ".join(nowhere(command, "--help").out.split())
+        assert "--compute-type" in shown
+        assert "engine of the default pool: faster-whisper, whisperx; asrd engines list shows all" in shown
+        assert "scripted" not in shown
     assert nowhere("serve", "--no-such-option").code == 2
     shown = nowhere("config", "show", "--workers", "3", "--engine", "scripted")
     assert json.loads(shown.out)["pools"]["default"]["workers"] == 3
     wrong = nowhere("config", "check", "--config", "/no/such/file.toml")
     assert wrong.code == 78 and "/no/such/file.toml" in wrong.err
+
+
+def test_engines_for_tests_are_shown_to_those_who_ask(nowhere: Cli) -> None:
+    def named(*more: str) -> set[str]:
+        lines = nowhere("engines", "list", *more).out.splitlines()[1:]
+        return {line.split()[0] for line in lines if not line.startswith(" ")}
+
+    usual, everything = named(), named("--all")
+    assert {"faster-whisper", "whisperx", "diarize", "diarize-lite"} <= usual
+    assert everything - usual == {"scripted", "diarize-scripted"}
+    entries = {entry["engine"]: entry for entry in nowhere.json("engines", "list")}
+    assert entries.keys() == everything and all(entry["about"] for entry in entries.values())
 
 
 def test_serve_in_one_terminal_and_stop_in_another(nowhere: Cli) -> None:

@@ -1,5 +1,5 @@
-"""Each job that may be cut gets an open file for its samples. However the job ends, and wherever it was then, a daemon at
-rest holds none of them open: each would keep its room on the disk, 115 MB for an hour of audio, and a descriptor."""
+"""Each job that may be cut gets an open file for its samples. However the job ends, and wherever it was then, a daemon
+at rest holds none of them open: each would keep its room on the disk, 115 MB for an hour of audio, and a descriptor."""
 
 import json
 from collections import Counter

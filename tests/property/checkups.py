@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from asrd_supervisor.core.health.inquiry import Inquiry
 from asrd_supervisor.core.recycle import Verdict
+from asrd_supervisor.core.stages import WHOLE
 from property.clients import WHICH, ClientMachine, pick
 from property.labour import CLIP_S, TEXT_AGAIN, TEXT_ALMOST
 from property.records import Process
@@ -25,6 +26,7 @@ def facts(process: Process) -> dict[str, bool]:
         "meant": bool(process.part) and not process.sent,
         "clip": bool(process.clip),
         "whole": may_cut(process),
+        "later": process.sent and process.part is not None and process.part.index != WHOLE,
         "killed": process.killed_at is not None,
         "cancelled": process.cancelled_at is not None,
     }

@@ -133,16 +133,6 @@ class ClientMachine(RuleBasedStateMachine):
     def have_no_room_for_samples(self, which: int) -> None:
         self.world.fail_to_adopt(pick(self.world.adopting, which))
 
-    @rule(which=WHICH, cut=st.integers(2, 5), diarize=st.booleans(), report=st.booleans(), count=st.integers(1, 12))
-    def have_long_audio(self, which: int, cut: int, diarize: bool, report: bool, count: int) -> None:
-        """It is stored, and begun."""
-        diarize = diarize and "s" in self.names
-        ticket = Ticket(self.name(), pick(self.scribes, which), 5, cut=cut, diarize=diarize, report=report)
-        self.world.submit(ticket)
-        if ticket.state == "storing":
-            self.world.store(ticket)
-        self.go_on(count)
-
     @precondition(lambda self: self.revivable())
     @rule(which=WHICH)
     def revive(self, which: int) -> None:

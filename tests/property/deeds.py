@@ -168,7 +168,7 @@ class LivelyWorld(WorkingWorld):
         if ticket.deadline is not None:
             ticket.deadline = max(0.0, ticket.submitted_at + ticket.deadline - self.now)
         ticket.phase, ticket.unwanted, ticket.end, ticket.submitted_at = "active", "", "", self.now
-        ticket.interrupted = entry.interrupted
+        ticket.interrupted, ticket.forgotten = entry.interrupted, entry.forgotten
         ticket.length = self.known[ticket.pool].length(ticket)
         ticket.begin(self.listeners(ticket))
         ticket.whole.attempts, ticket.whole.deaths = entry.attempts, entry.deaths

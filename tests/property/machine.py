@@ -40,9 +40,10 @@ from hypothesis.stateful import precondition, rule
 from asrd_protocol.faults import Code
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
-from property.checkups import CheckupMachine, by_worker
+from property.checkups import by_worker
 from property.clients import WHICH, pick
 from property.life import breathe, fail_to_load
+from property.long_audio import LongAudioMachine
 from property.records import Process
 from property.speech import last_words, nonsense
 from property.tickets import Ticket
@@ -55,7 +56,7 @@ LONG = st.sampled_from([9.0, 90.0, 1.0])
 LATE = st.sampled_from([0.0, 1.0, 3.0])
 
 
-class CoreMachine(CheckupMachine):
+class CoreMachine(LongAudioMachine):
     """With workers, the clock and the end."""
 
     # --- all goes well ------------------------------------------------------------------------------------------------
@@ -97,10 +98,6 @@ class CoreMachine(CheckupMachine):
     @by_worker("busy !killed")
     def finish(self, process: Process) -> None:
         self.world.finish(process)
-
-    @by_worker("whole !killed", lengths=st.lists(st.sampled_from([1.0, 4.0, 20.0]), min_size=2, max_size=5))
-    def cut(self, process: Process, lengths: list[float]) -> None:
-        self.world.split(process, tuple(lengths))
 
     @by_worker("busy !killed cancelled")
     def obey(self, process: Process) -> None:

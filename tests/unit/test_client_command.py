@@ -1,11 +1,14 @@
 """The parts of the command that need no daemon."""
 
+import ast
 import inspect
 import io
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +19,34 @@ from rich.table import Table
 
 import asrd
 from asrd.aio import AsyncClient
-from asrd.cli import screen
+from asrd.cli import progress, screen
 from asrd.cli.frame import Rate, Sample
+from asrd.cli.operate import await_pool
 from asrd.cli.options import Lane, OnChunkError, engine_options, formats_of, states_of, wishes
 from asrd.cli.output import Rendering
 from asrd.cli.source import Source, check_stems, sources
-from asrd.cli.tables import insights_lines, recycles_table, workers_table
+from asrd.cli.tables import insights_lines, pools_table, recycles_table, workers_table
 from asrd.cli.verdict import UsageError, report
 from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
 from asrd.subtitles import WhisperLayout as Layout
 from asrd.sync import Client
+from asrd.track import JobProgress
 from asrd_protocol import messages as m
 from asrd_protocol.faults import Code, Fault
+from support.fake_daemon import FakeDaemon, Says
 
+POOL: dict[str, Any] = {
+    "name": "p",
+    "engine": "diarize",
+    "model": "m",
+    "device": "cpu",
+    "compute_type": "int8",
+    "workers": 1,
+    "ready": 1,
+    "queued": 0,
+    "status": "ready",
+    "threads": 2,
+}
 HEALTHY = m.HealthReport(status="ready", reason="")
 
 
@@ -290,3 +308,94 @@ def test_throughput_is_what_came_since_the_last_look() -> None:
     assert (rate.jobs_s, rate.audio_s) == (2.0, 20.0)
     other = m.HealthReport(status="ready", reason="", pid=7)
     assert rate.next(Sample(13.0, other, stats(0, 0.0), [], [])).jobs_s is None, "a restarted daemon counts from 0"
+
+
+# --- lines of progress ------------------------------------------------------------------------------------------------
+
+
+def test_lines_of_progress_do_not_run_backwards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    lines = progress.Lines()
+    for done in (0.0, 26.0, 0.0, 16.0, 26.0, 30.0):
+        lines.moved("a.wav", JobProgress(done, 371.0))
+    lines.moved("b.wav", JobProgress(2.0, 10.0))
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" of ")[0] for line in said] == ["a.wav: 0", "a.wav: 26", "a.wav: 30", "b.wav: 2"]
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+SLOW_TO_LEAVE = """
+import asyncio, sys
+from asrd import cli
+from asrd.cli import leaving
+
+async def work():
+    with leaving.cancelled_by_signals():
+        try:
+            print("at work", flush=True)
+            await asyncio.Event().wait()
+        finally:
+            print("cancelling", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+            print("cancelled", flush=True)
+
+import signal
+signal.signal(signal.SIGTERM, cli._leave)
+asyncio.run(work())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_end_what_the_first_one_has_begun(number: signal.Signals) -> None:
+    command = [sys.executable, "-P", "-c", SLOW_TO_LEAVE]
+    take: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True, **take) as process:
+        assert process.stdout and process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "cancelling\n"
+        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate("go on\n", timeout=20)
+    assert (process.returncode, out, err) == (128 + number, "cancelled\n", "")
+
+
+# --- what is ready ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, "p is ready: m, int8, 2 threads"),
+        ({"threads": 1}, "p is ready: m, int8, 1 thread"),
+        ({"compute_type": ""}, "p is ready: m, 2 threads"),
+        ({"model": "", "compute_type": "", "threads": 1}, "p is ready: 1 thread"),
+        ({"model": "", "compute_type": "", "threads": 0}, "p is ready"),
+    ],
+)
+def test_only_what_is_known_of_a_pool_is_said(known: dict[str, Any], said: str) -> None:
+    report = m.PoolReport(**{**POOL, **known})
+    with tempfile.TemporaryDirectory(prefix="asrd-") as place:
+
+        def script(question: m.JobQuestion | m.ControlQuestion, body: bytes) -> Sequence[Says]:
+            return [m.PoolsReport(pools=[report])]
+
+        with FakeDaemon(Path(place), script), Client(place) as client:
+            assert await_pool(client, "p", resting=False) == said
+    row = shown(pools_table([report]))[1].split()
+    assert row[5] == (report.compute_type or "-")
+
+
+# --- the laws of style ------------------------------------------------------------------------------------------------
+
+
+def test_no_function_of_the_client_is_longer_than_sixty_lines() -> None:
+    functions = [
+        (node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for path in Path(asrd.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(functions) > 300 and [one for one in functions if one[1] > 60] == []

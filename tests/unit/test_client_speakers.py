@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -139,11 +140,31 @@ def test_what_shall_be_found_out_about_speakers(asked: dict[str, Any], wanted: m
         ({"diarize": ""}, "'' is no name of a pool"),
         ({"diarize": 1}, "1 is no name of a pool"),
         ({"on_chunk_error": "ignore"}, "on_chunk_error is 'ignore': it must be 'fail' or 'report'"),
+        ({"split": "no"}, "split is 'no': it must be True or False$"),
+        ({"split": None}, "split is None: it must be True or False$"),
+        ({"by_path": 1}, "by_path is 1: it must be True or False$"),
+        ({"diarize": True, "speaker_embeddings": "yes"}, "speaker_embeddings is 'yes': it must be True or False$"),
+        ({"pool": 5}, "pool is 5: it must be the name of a pool: 1 to 32 "),
+        ({"pool": "two words"}, "pool is 'two words': it must be the name of a pool"),
+        ({"client": None}, "client is None: it must be a name of at most 64 characters$"),
+        ({"client": "x" * 65}, "client is 'x+': it must be a name of at most 64 characters$"),
+        ({"retries": 3}, r"retries is 3: it must be asrd\.Retries with 1 to 10 attempts"),
+        ({"retries": asrd.Retries(attempts=11)}, r"retries is Retries\(attempts=11.*: it must be asrd\.Retries"),
+        ({"timeout": "3"}, "timeout is '3': it must be a number of seconds$"),
+        ({"timeout": True}, "timeout is True: it must be a number of seconds$"),
     ],
 )
 def test_wishes_that_do_not_fit_together_are_refused_before_anything_is_sent(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=f"^{said}"):
         wish(b"audio", **asked)
+
+
+def test_what_fits_is_not_refused() -> None:
+    retries = asrd.Retries(attempts=2, delay=0.5)
+    asked = wish(b"audio", pool="p-1_A", client="me", retries=retries, split=False, by_path=True, timeout=3)
+    assert (asked.question.pool, asked.question.client, asked.question.retries) == ("p-1_A", "me", retries)
+    assert (asked.question.split, asked.by_path, asked.timeout) == (False, True, 3)
+    assert wish(b"audio", timeout=np.float32(0.5)).timeout == 0.5
 
 
 def test_the_limits_here_are_those_of_the_wire() -> None:
@@ -317,6 +338,23 @@ def test_turns_are_named_after_the_file(place: Path) -> None:
         first, second = run(place, "transcribe", "--diarize", "-q", "-f", "rttm").stdout.splitlines()
         assert first == "SPEAKER talk 1 0.000 1.600 <NA> <NA> SPEAKER_00 <NA> <NA>"
         assert second == "SPEAKER talk 1 1.500 0.500 <NA> <NA> SPEAKER_01 <NA> <NA>"
+
+
+def test_turns_that_nobody_asked_for_are_not_missed_in_silence(place: Path) -> None:
+    plain = msgspec.structs.replace(told(FAILED), diarization=msgspec.UNSET)
+    with FakeDaemon(place, gives(plain)):
+        ran = run(place, "transcribe", "-q", "-f", "rttm")
+        assert (ran.exit_code, ran.stdout) == (0, "")
+        assert ran.stderr == "asrd: warning: rttm has turns only with --diarize\n"
+        both = run(place, "transcribe", "-q", "-f", "txt", "-f", "rttm", "-o", str(place / "out"))
+        assert both.stderr == ran.stderr
+        fetched = CliRunner().invoke(app, ["result", "j", "-f", "rttm", "--runtime-dir", str(place)])
+        assert (fetched.exit_code, fetched.stdout) == (0, "")
+        assert fetched.stderr == "asrd: j: warning: rttm has turns only with --diarize\n"
+        assert run(place, "transcribe", "-q", "-f", "srt").stderr == ""
+    with FakeDaemon(place, gives(told(HEARD))):
+        assert run(place, "transcribe", "-q", "--diarize", "-f", "rttm").stderr == ""
+        assert CliRunner().invoke(app, ["result", "j", "-f", "rttm", "--runtime-dir", str(place)]).stderr == ""
 
 
 def test_a_result_that_is_fetched_has_the_same_warnings(place: Path) -> None:

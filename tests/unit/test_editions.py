@@ -1,5 +1,5 @@
-"""What the workers of a pool are to load, and what is gone back to when that fails: also when nobody was warm before the
-change came, when the configuration's own workers have died, and when the change was one for want of memory."""
+"""What the workers of a pool are to load, and what is gone back to when that fails: also when nobody was warm before
+the change came, when the configuration's own workers have died, and when the change was one for want of memory."""
 
 import pytest
 

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from asrd_supervisor.config import decode
+from asrd_supervisor.__main__ import ENGINES
+from asrd_supervisor.config import PoolConfig, decode
+from asrd_supervisor.sizing import diarizes
 from asrd_worker import engines
 from asrd_worker.engines.base import LoadError
-from asrd_worker.environments import inside, recipe, tools
+from asrd_worker.environments import inside, inventory, recipe, tools
 from asrd_worker.environments.faults import InstallFailed, Misasked
 from asrd_worker.environments.places import Places, Receipt
 from asrd_worker.environments.recipe import Recipe, Step, Variant
@@ -101,6 +103,34 @@ def test_engines_of_ours_are_found_without_any_metadata(monkeypatch: pytest.Monk
 
     assert engines.find("scripted").__name__ == "Scripted"
     assert engines.names() == ["diarize", "diarize-lite", "diarize-scripted", "faster-whisper", "scripted", "whisperx"]
+
+
+def test_engines_for_tests_are_offered_to_nobody() -> None:
+    assert {name for name in engines.OWN if name.endswith("scripted")} == engines.FOR_TESTS
+    assert engines.FOR_TESTS.isdisjoint(OURS)
+    with pytest.raises(LoadError, match=r"\(known: diarize, diarize-lite, faster-whisper, whisperx\)$"):
+        engines.find("unheard-of")
+
+
+def test_the_help_of_the_daemon_names_the_engines_that_transcribe() -> None:
+    assert sorted(ENGINES) == [name for name in sorted(OURS) if not diarizes(PoolConfig(engine=name))]
+
+
+def test_an_engine_without_a_recipe_says_what_it_is_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = engines.metadata.EntryPoint("theirs", "nowhere:Nothing", "asrd.engines")
+    monkeypatch.setattr(engines.metadata, "entry_points", lambda group: (point,))
+    found = {entry.engine: entry for entry in inventory.entries({}, Places(tmp_path))}
+
+    assert found.keys() == {*engines.OWN, "theirs"}
+    assert {name for name, entry in found.items() if entry.for_tests} == engines.FOR_TESTS
+    assert found["theirs"].about == "brought by another package"
+    assert found["scripted"].about.endswith("for tests")
+
+
+def test_what_is_said_of_an_engine_is_true_wherever_it_lives() -> None:
+    assert OURS["faster-whisper"].about == "the default engine"
 
 
 def test_nobody_can_take_the_name_of_an_engine_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

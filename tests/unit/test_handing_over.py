@@ -73,6 +73,7 @@ class Hands:
         loop = cast(Any, self.turning.loop)
         self.spool = storage.spool
         self.ledger = storage.ledger(loop, self.events.append, self._broken)
+        self.recovered = self.ledger.recover(storage.take_standings())
         worker = cast(Any, self.worker)
         self.hand = HandOver(
             loop, self.spool, self.ledger, NamedFiles(["/"]), worker, worker, {}, lambda event: self._told(event)
@@ -252,6 +253,22 @@ def test_a_part_that_cannot_be_read_is_a_fault(hands: Hands, part: bytes) -> Non
     assert fault.code is Code.STORAGE_FAILED
 
 
+@pytest.mark.parametrize("part", [b"\xc1", msgspec.msgpack.encode([1, 2, 3, 4])], ids=["a flipped bit", "other types"])
+def test_after_a_restart_such_a_part_is_done_again(tmp_path: Path, part: bytes) -> None:
+    """And the daemon starts."""
+    first = Hands(tmp_path)
+    first.done_but_for_the_merge()
+    first.change_part(FIRST_CHUNK + 1, part)
+    first.close()
+    second = Hands(tmp_path)
+    (event,) = second.recovered
+    second.close()
+    assert {one.index: one.ended for one in event.steps if one.index >= FIRST_CHUNK} == {
+        FIRST_CHUNK: True,
+        FIRST_CHUNK + 1: False,
+    }
+
+
 def test_a_part_that_is_gone_is_a_fault(hands: Hands) -> None:
     hands.done_but_for_the_merge()
     hands.change_part(FIRST_CHUNK, b"")
@@ -361,8 +378,8 @@ def test_no_descriptor_for_a_named_file_is_a_fault(hands: Hands, named: Named) -
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ESTALE, "Stale file handle"), OSError(errno.EIO, "Input/output error")],
-    ids=["stale", "io"],
+    [OSError(errno.ESTALE, "Stale file handle"), OSError(errno.EIO, "Input/output error"), MemoryError("none")],
+    ids=["stale", "io", "memory"],
 )
 def test_a_file_system_that_fails_at_any_call_is_a_fault(
     hands: Hands, named: Named, monkeypatch: pytest.MonkeyPatch, error: Exception

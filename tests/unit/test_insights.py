@@ -13,7 +13,7 @@ from asrd_supervisor.config import Config, PoolConfig
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.health.history import Record
 from asrd_supervisor.core.health.memory import MIB
-from asrd_supervisor.core.policy import CanaryPolicy, Duration, RecyclePolicy, Size
+from asrd_supervisor.core.policy import CanaryPolicy, Duration, RecyclePolicy, RetryPolicy, Size
 from asrd_supervisor.core.recycle import Verdict
 from asrd_supervisor.core.seats import Seat
 from asrd_supervisor.report.insights import insights
@@ -478,22 +478,25 @@ def test_steps_that_were_tried_again_are_told_by_cause() -> None:
     before = only(play, "faults")
     assert (before.severity, before.advice) == ("info", "")
     assert before.said == (
-        "In p since the start: 2 steps without a result (engine_error 2); 2 steps tried again (engine_error 2)."
+        "In p since the start: 2 steps without a result (engine_error, twice); "
+        "2 steps tried again (engine_error, twice)."
     )
     play.submit("fatal")
     play.exit(at_work(play), "SIGSEGV")
     after = only(play, "faults")
     assert after.severity == "warning"
     assert after.said == (
-        "In p since the start: 1 death of a worker (SIGSEGV 1); 2 steps without a result (engine_error 2); "
-        "3 steps tried again (engine_error 2, SIGSEGV 1)."
+        "In p since the start: 1 death of a worker (SIGSEGV, once); 2 steps without a result (engine_error, twice); "
+        "3 steps tried again (engine_error, twice; SIGSEGV, once)."
     )
     assert after.numbers == {
         "deaths": {"SIGSEGV": 1},
         "faults": {"engine_error": 2},
         "retries": {"engine_error": 2, "SIGSEGV": 1},
     }
-    assert "asrd quarantine" in after.advice
+    assert after.advice == "The log has the last words of each worker.", "the step was tried again"
+    play.exit(at_work(play), "SIGSEGV")
+    assert only(play, "faults").advice.startswith("asrd quarantine list shows the jobs that workers died of; the log ")
     assert play.core.jobs.retried == 3
 
 
@@ -507,12 +510,44 @@ def test_only_the_pool_that_it_happened_in_is_named() -> None:
     assert insight.numbers["retries"] == {"breach": 1}
 
 
-def test_what_the_caller_is_to_blame_for_is_not_tried_again_but_counted() -> None:
+def test_what_the_caller_is_to_blame_for_is_nobodys_concern() -> None:
     play = Play(pool(workers=1))
     play.boot("p/0.1")
     play.submit("a")
     play.fault("p/0.1", Code.BAD_AUDIO)
-    assert only(play, "faults").said == "In p since the start: 1 step without a result (bad_audio 1)."
+    assert tell(play, topic="faults") == []
+    play.core.pools["p"].tally.faults["engine_error"] = 3
+    insight = only(play, "faults")
+    assert insight.said == "In p since the start: 3 steps without a result (engine_error, 3 times)."
+    assert insight.numbers["faults"] == {"engine_error": 3}
+
+
+def test_the_quarantine_is_not_named_for_deaths_without_a_job() -> None:
+    play = Play(pool(workers=2))
+    play.boot("p/0.1")
+    for _ in range(2):
+        play.exit(next(str(s.seat) for s in play.core.pools["p"].slots if s.state == "starting"), "exit 1")
+        play.ring(1)
+    assert only(play, "faults").advice == "The log has the last words of each worker."
+
+
+def test_the_quarantine_is_named_when_one_death_is_enough() -> None:
+    play = Play(pool(workers=1), retries=RetryPolicy(deaths=1))
+    play.boot("p/0.1")
+    play.submit("a")
+    play.exit("p/0.1", "SIGKILL")
+    assert "asrd quarantine list" in only(play, "faults").advice
+
+
+def test_a_long_cause_is_cut_and_whole_in_the_numbers() -> None:
+    play = Play(pool(workers=1))
+    long = "breach: a message of 17 frames that nobody asked for"
+    play.core.pools["p"].deaths.update({long: 1, "x" * 40: 1})
+    insight = only(play, "faults")
+    assert insight.said == (
+        f"In p since the start: 2 deaths of workers (breach: a message of 17 frames that nob…, once; {'x' * 40}, once)."
+    )
+    assert insight.numbers["deaths"][long] == 1
 
 
 def test_of_many_causes_the_three_most_frequent_are_named() -> None:
@@ -520,7 +555,7 @@ def test_of_many_causes_the_three_most_frequent_are_named() -> None:
     for cause, count in (("SIGKILL", 4), ("exit 3", 3), ("SIGSEGV", 2), ("stalled", 1)):
         play.core.pools["p"].deaths[cause] = count
     insight = only(play, "faults")
-    assert "10 deaths of workers (SIGKILL 4, exit 3 3, SIGSEGV 2, others)." in insight.said
+    assert "10 deaths of workers (SIGKILL, 4 times; exit 3, 3 times; SIGSEGV, twice; others)." in insight.said
     assert insight.numbers["deaths"]["stalled"] == 1
 
 
@@ -643,7 +678,7 @@ def test_threads_that_wait_for_a_busy_host_are_not_to_blame(monkeypatch: pytest.
 def test_the_most_urgent_come_first_whatever_pool_they_are_of() -> None:
     play = Play(pool("p", workers=1), pool("q", workers=1))
     play.boot("p/0.1", "q/0.1")
-    play.core.pools["p"].tally.faults["bad_audio"] = 1
+    play.core.pools["p"].tally.faults["engine_error"] = 1
     play.core.pools["p"].slots[0].vitals.finding = SLOW
     play.core.pools["q"].slots[0].vitals.finding = Verdict("quality", {"wer": 1.0, "expected": "a", "got": ""})
     play.core.pools["q"].deaths["SIGKILL"] = 1

@@ -1,5 +1,5 @@
-"""A model that is a service which is away: the worker says so as a fault that may pass, and leaves for a next try. It is
-nobody's mistake and no defect, so there is no traceback in its log."""
+"""A model that is a service which is away: the worker says so as a fault that may pass, and leaves for a next try. It
+is nobody's mistake and no defect, so there is no traceback in its log."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -111,8 +111,8 @@ def test_a_service_that_is_there_makes_it_ready(worker: BareWorker) -> None:
 @pytest.mark.parametrize("stage", ["at_load", "at_warm_up", "canary"])
 @pytest.mark.parametrize("code", [Code.ENGINE_UNAVAILABLE, Code.ENGINE_ERROR, Code.OUT_OF_MEMORY])
 def test_so_does_any_engine_that_has_a_fault_before_it_is_ready(worker: BareWorker, stage: str, code: Code) -> None:
-    answer = worker.load(**{stage: [{"do": "fail", "code": str(code), "message": "it is away"}]})
-    fault = left(worker, answer).fault
+    settings: dict[str, Any] = {stage: [{"do": "fail", "code": str(code), "message": "it is away"}]}
+    fault = left(worker, worker.load(**settings)).fault
     assert (fault.code, fault.message) == (code, "it is away")
 
 

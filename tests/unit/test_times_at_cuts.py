@@ -17,7 +17,8 @@ from asrd_protocol.model import Segment, Transcript, Word
 from asrd_worker import whole
 from asrd_worker.blob import Files
 from asrd_worker.engines.base import Transcription
-from asrd_worker.engines.scripted import CHUNK_S, Scripted, ScriptSettings
+from asrd_worker.engines.script import ScriptSettings
+from asrd_worker.engines.scripted import CHUNK_S, Scripted
 from asrd_worker.line import Line
 from asrd_worker.merging import merge
 from asrd_worker.transcribing import Transcribing

@@ -1,5 +1,5 @@
-"""Whose turn it is when recordings are cut: of several of one client the oldest is done first, and clips of others go in
-turns with chunks. Each recording that is cut and not done has its samples on the disk. Events in, actions out."""
+"""Whose turn it is when recordings are cut: of several of one client the oldest is done first, and clips of others go
+in turns with chunks. Each recording that is cut and not done has its samples on the disk. Events in, actions out."""
 
 from collections import Counter
 

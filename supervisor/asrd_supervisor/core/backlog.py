@@ -160,11 +160,11 @@ class Backlog:
             flow = min(lane.flows.values(), key=lambda flow: flow.tag)
             yield flow.steps[flow.first][0]
 
-    def take(self, step: StepRef) -> None:
-        """A candidate has found its worker: its client and its lane have had a turn."""
+    def take(self, step: StepRef) -> float:
+        """A candidate has found its worker: its client and its lane have had a turn, and have paid so much for it."""
         key = (step.job, step.index)
         if self._again.pop(key, None):
-            return
+            return 0.0
         lane, client = self._places[key]
         flow = lane.flows[client]
         cost = flow.steps[key][1]
@@ -173,13 +173,14 @@ class Backlog:
         flow.tag += cost
         lane.tag += cost / lane.weight
         self._drop(key)
+        return cost
 
-    def give_back(self, step: StepRef, cost: float) -> None:
+    def give_back(self, step: StepRef, paid: float) -> None:
         """A step has turned out to be several, and each of them pays for its turn. That is no credit: its client is
         where it would be now, had it not paid."""
         lane = self._lanes[step.lane]
-        lane.tag = max(self._clock, lane.tag - cost / lane.weight)
-        lane.give_back(step.client, cost)
+        lane.tag = max(self._clock, lane.tag - paid / lane.weight)
+        lane.give_back(step.client, paid)
 
     def remove(self, job: str, index: int) -> bool:
         """Let a step go that nobody wants any more; False when it is not here."""

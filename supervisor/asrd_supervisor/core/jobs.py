@@ -150,9 +150,7 @@ class Jobs:
         if event.chunks:
             job.divide(event.chunks)
         job.resume(event.steps)
-        for one in event.steps:
-            if one.ended and one.index in job.steps and (pool := self._pools.get(job.steps[one.index].pool)):
-                pool.pace.learn(worked(one.timings), one.work.audio_s, 0, media=False)
+        self._learn(job, event.steps)
         # What the daemon's own end has cost is no fault of the job.
         job.retries = msgspec.structs.replace(job.retries, attempts=job.retries.attempts + event.interrupted)
         self._register.enter(job)
@@ -165,6 +163,14 @@ class Jobs:
         out = [*alarm, *self._course.advance(job)]
         self._register.note_state(job)
         return out
+
+    def _learn(self, job: Job, kept: tuple[ev.KeptStep, ...]) -> None:
+        """After a restart nobody knows how long the work takes, but for what the journal has."""
+        new = [name for name, pool in self._pools.items() if not pool.pace.learned]
+        for one in kept:
+            step = job.steps.get(one.index)
+            if one.ended and step and step.pool in new:
+                self._pools[step.pool].pace.learn(worked(one.timings), one.work.audio_s, 0, media=False)
 
     def _without_listeners(self, job: Job) -> Out:
         """The pool that was to tell its speakers apart is not configured any more."""

@@ -187,10 +187,10 @@ class Pool:
                 return out
 
     def _split(self, now: float, slot: Slot, event: ev.StepSplit) -> Out:
-        step, cost = slot.task, slot.cost
+        step, paid = slot.task, slot.paid
         out = self._steps.react(now, slot, event)
         if step is not None and slot.task is None:
-            self.backlog.give_back(step, cost)
+            self.backlog.give_back(step, paid)
         return out
 
     def _occupied(self, event: ev.WorkerEvent) -> Slot | None:
@@ -267,9 +267,10 @@ class Pool:
         out: Out = []
         while not self._held and (match := self._turns.next_match()) is not None:
             step, slot = match
-            self.backlog.take(step)
+            paid = self.backlog.take(step)
             self._turns.taken_by(slot)
             out += self._steps.give(now, slot, step)
+            slot.paid = paid
         return out
 
     def _turn_away(self) -> Out:

@@ -68,6 +68,8 @@ class Slot:
         self.duration = 0.0
         self.segments = 0
         self.cost = 0.0
+        self.paid = 0.0
+        """What the client of the step has paid for the turn, in predicted seconds of work."""
         self.cancelling = False
         self.kill_reason = ""
         self.asked = False

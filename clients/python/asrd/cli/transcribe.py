@@ -70,8 +70,8 @@ def transcribe(
 ) -> int:
     """Transcribe files; print the text as it is decoded, or write subtitles and other formats.
 
-    One failing file does not stop the others; the exit code is 1 then. Ctrl-C cancels the jobs. With --diarize the text
-    comes at the end; when speakers cannot be told apart, it comes without them and a warning.
+    One failing file does not stop the others; the exit code is 1 then. Ctrl-C and SIGTERM cancel the jobs. With
+    --diarize the text comes at the end; when speakers cannot be told apart, it comes without them and a warning.
     """
     from asrd.cli.source import check_stems, sources
     from asrd.cli.verdict import complain
