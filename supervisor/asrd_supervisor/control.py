@@ -178,7 +178,7 @@ class Control:
         self._post(ev.RenewRequested(name, "changed", told, load))
         said = ", ".join(f"{key}={told[key]}" for key in settings)
         when = "when it starts" if resting else "one worker after the other"
-        return msg.Done(message=f"{name!r} gets {said}, {when}, until the daemon ends; change its configuration too")
+        return msg.Done(message=f"{name!r} gets {said}, {when}, until the daemon ends")
 
     def _recycle(self, command: msg.Recycle) -> msg.Done | msg.Refused:
         pools = self._core.pools

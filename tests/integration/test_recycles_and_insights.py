@@ -141,7 +141,7 @@ def test_steps_that_were_tried_again_are_told_by_cause(scripted: Callable[..., D
     }
     assert daemon.ask("stats")["retries"] == 3
     assert insight["severity"] == "warning"
-    assert "3 steps tried again (engine_error 2, SIGSEGV 1)" in insight["said"]
+    assert "3 steps tried again (engine_error, twice; SIGSEGV, once)" in insight["said"]
     text = _cli(daemon, "insights")
     assert insight["said"] in text
     assert insight["advice"] in text

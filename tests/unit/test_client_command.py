@@ -1,6 +1,7 @@
 """The parts of the command that need no daemon."""
 
 import ast
+import importlib
 import inspect
 import io
 import signal
@@ -16,10 +17,12 @@ import msgspec
 import pytest
 from rich.console import Console
 from rich.table import Table
+from typer.testing import CliRunner
 
 import asrd
 from asrd.aio import AsyncClient
 from asrd.cli import progress, screen
+from asrd.cli.app import app
 from asrd.cli.frame import Rate, Sample
 from asrd.cli.operate import await_pool
 from asrd.cli.options import Lane, OnChunkError, engine_options, formats_of, states_of, wishes
@@ -386,6 +389,34 @@ def test_only_what_is_known_of_a_pool_is_said(known: dict[str, Any], said: str) 
             assert await_pool(client, "p", resting=False) == said
     row = shown(pools_table([report]))[1].split()
     assert row[5] == (report.compute_type or "-")
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "out", "err"),
+    [
+        ({}, 0, "p gets that\np is ready: m, int8, 2 threads; change its configuration too, which counts again ", ""),
+        (
+            {"change_fault": "no model"},
+            1,
+            "p gets that\n",
+            "asrd: p goes on with what it had loaded before: no model\n",
+        ),
+    ],
+)
+def test_what_to_do_with_a_change_is_said_when_it_has_worked(
+    after: dict[str, Any], code: int, out: str, err: str
+) -> None:
+    importlib.import_module("asrd.cli.status")
+
+    def script(question: m.JobQuestion | m.ControlQuestion, body: bytes) -> Sequence[Says]:
+        if isinstance(question, m.SetPool):
+            return [m.Done(message="p gets that")]
+        return [m.PoolsReport(pools=[m.PoolReport(**{**POOL, **after})])]
+
+    with tempfile.TemporaryDirectory(prefix="asrd-") as place, FakeDaemon(Path(place), script):
+        ran = CliRunner().invoke(app, ["pools", "set", "p", "model=m", "--runtime-dir", place])
+    assert (ran.exit_code, ran.stderr) == (code, err)
+    assert ran.stdout.startswith(out) and ran.stdout.count("\n") == out.count("\n") + (code == 0)
 
 
 # --- the laws of style ------------------------------------------------------------------------------------------------

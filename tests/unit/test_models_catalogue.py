@@ -81,3 +81,10 @@ def test_one_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
         Catalogue.load({"ASRD_MODELS_CATALOGUE": str(tmp_path / "own.toml")})
     with pytest.raises(NoSuchModel, match="No such file"):
         Catalogue.load({"ASRD_MODELS_CATALOGUE": str(tmp_path / "none.toml")})
+
+
+def test_a_name_that_is_nearly_one_is_answered_with_that_one_alone() -> None:
+    said = {name: str(CATALOGUE.unknown(name)) for name in ("bas", "xyzzy")}
+
+    assert said["bas"] == "there is no model 'bas'; did you mean 'base'?"
+    assert said["xyzzy"] == "there is no model 'xyzzy'; give a directory, a repository or a name such as tiny.en"

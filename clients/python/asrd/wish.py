@@ -25,8 +25,11 @@ MAX_SPEAKERS = 64
 _WIRE = {field.name: field.type for field in msgspec.structs.fields(Submit)}
 _FLAG = "True or False"
 _RULES: dict[str, tuple[Any, str]] = {
+    "job": (_WIRE["job"], "1 to 64 letters, digits, '.', '_' or '-'"),
     "pool": (_WIRE["pool"], "the name of a pool: 1 to 32 letters, digits, '-' or '_'"),
     "client": (_WIRE["client"], "a name of at most 64 characters"),
+    "priority": (_WIRE["priority"], "'high', 'normal' or 'low'"),
+    "deadline": (_WIRE["deadline"], "seconds from now: more than 0, and a week at most"),
     "retries": (_WIRE["retries"], "asrd.Retries with 1 to 10 attempts, delays in seconds and a jitter from 0 to 1"),
     "split": (_WIRE["split"], _FLAG),
     "on_chunk_error": (_WIRE["on_chunk_error"], "'fail' or 'report'"),

@@ -119,6 +119,5 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def unknown(self, name: str) -> NoSuchModel:
         """There is no model of this name."""
         hint = did_you_mean(name, [*self.models, *self.aliases])
-        return NoSuchModel(
-            f"there is no model {name!r}{hint}; give a directory, a repository or a name such as tiny.en"
-        )
+        way_out = hint or "; give a directory, a repository or a name such as tiny.en"
+        return NoSuchModel(f"there is no model {name!r}{way_out}")

@@ -126,7 +126,7 @@ def _set(client: "Client", words: list[str], *, wait: bool) -> None:
     settings = {key: _value(text) for key, _, text in (pair.partition("=") for pair in pairs)}
     to_stdout(client.set_pool(pool, settings).message)
     if wait:
-        to_stdout(await_pool(client, pool))
+        to_stdout(f"{await_pool(client, pool)}; change its configuration too, which counts again when the daemon ends")
 
 
 def _value(text: str) -> Any:
