@@ -175,12 +175,14 @@ class LivelyWorld(WorkingWorld):
         if entry.cut:
             ticket.whole.state = "ended"
             ticket.divide(entry.cut)
+        new = [name for name, known in self.known.items() if not known.steps]  # the others know better
         for index, row in entry.rows.items():
             part = ticket.parts[index]
             part.attempts, part.deaths, part.failed = row.attempts, row.deaths, row.failed
             if row.given:
                 part.state, part.heard = "ended", row.heard if index != SPEAKERS else 0.0
-                self.known[part.pool].remember(row.worked, row.heard)
+                if part.pool in new:
+                    self.known[part.pool].remember(row.worked, row.heard)
         if entry.interrupted > MOST_INTERRUPTED:
             self.unwant(ticket, Code.POISON)
         self.advance(ticket)
