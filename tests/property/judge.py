@@ -181,6 +181,8 @@ class JudgedWorld(PromisingWorld):
         own = [one for one in line.flows.get((part.lane, part.who), []) if one is part or not one.ticket.unwanted]
         chunks = [one for one in own if one.index >= FIRST_CHUNK]
         oldest = min(chunks, key=lambda one: one.ticket.submitted_at, default=None)
+        if oldest and line.alike(oldest, own[0]):
+            return part in (oldest, own[0])
         if oldest and line.smaller(oldest, own[0]):
             return part is oldest
         return own[:1] == [part]

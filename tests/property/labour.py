@@ -40,8 +40,9 @@ class WorkingWorld(World):
     def warm(self, process: Process) -> None:
         """The worker has loaded its model."""
         process.warm, process.clip_at, process.clip_s = True, self.now, CLIP_S
-        if process.edition == self.wanted[process.seat.pool]:
-            self.good[process.seat.pool] = process.edition
+        pool = process.seat.pool
+        if process.edition == self.wanted[pool] or self.good[pool] == "nothing":
+            self.good[pool] = process.edition
         self.post(ev.WorkerWarmed(process.seat, 0.5, 0.5, CLIP_S, TEXT, FRESH))
 
     def progress(self, process: Process, done: float, duration: float) -> None:

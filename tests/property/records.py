@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isclose
 
 from asrd_supervisor.core.seats import Seat
 from property.fairness import Shares
@@ -192,6 +193,10 @@ class Line:
         if cost := self._costs.pop(part, 0.0):
             self._lanes.gives_back(part.lane, cost / WEIGHT[part.lane])
             self._clients[part.lane].gives_back(part.who, cost)
+
+    def alike(self, part: Part, other: Part) -> bool:
+        """They cost the same, but for the drift of sums."""
+        return isclose(self._costs[part], self._costs[other])
 
     def smaller(self, part: Part, other: Part) -> bool:
         """It costs less."""
