@@ -254,6 +254,6 @@ def test_without_onnx_it_says_what_to_install(own_models: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "asrd_worker.speakers.campplus", raising=False)
     with pytest.raises(
-        LoadError, match=r"needs a package that is not installed \(.*onnx.*\); pip install 'asrd\[speak"
+        LoadError, match=r"needs a package that \S+ lacks \(.*onnx.*\); `pip install 'asrd\[speakers\]'`, or onnx there"
     ):
         engine()

@@ -258,7 +258,7 @@ def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
     [
         (["--model", "/no/such/model"], ["there is no model directory /no/such/model"]),
         (["--model", "tiny.eng"], ["there is no model 'tiny.eng'", "did you mean 'tiny.en'?"]),
-        (["--engine", "scriptd"], ["there is no engine 'scriptd'", "did you mean 'scripted'?"]),
+        (["--engine", "wisperx"], ["there is no engine 'wisperx'", "did you mean 'whisperx'?"]),
     ],
 )
 def test_a_wrong_model_or_engine_ends_the_daemon_with_a_sentence(

@@ -67,7 +67,7 @@ def words(count: int) -> str:
 
 def submit(wire: Wire, chunks: list[Script], job: str, reply: str = "accepted", **fields: Any) -> None:
     options = {"script": [], "chunks": [json.dumps(one) for one in chunks]}
-    wire.send("submit", b"audio", job=job, options=options, reply=reply, **fields)
+    wire.send("submit", b"audio" * 1000, job=job, options=options, reply=reply, **fields)
     if reply == "accepted":
         answer, _ = wire.receive()
         assert answer["type"] == "accepted", answer

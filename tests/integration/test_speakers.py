@@ -232,7 +232,8 @@ def test_the_transcript_is_delivered_without(stage: Stage, script: dict[str, Any
     assert "quarantine" not in found["reason"], "the job is not"
     assert who(transcript) == [(" one", ""), (" two", "")]
     assert stage.deaths().total() == deaths
-    assert [line["seat"][:4] for line in stage.tells("job.retried", job=end["job"])] == ["who/"] * (1 if deaths else 2)
+    retried = ["who/"] * (1 if deaths else 2)
+    eventually(lambda: [line["seat"][:4] for line in stage.tells("job.retried", job=end["job"])] == retried)
     assert seats(stage.daemon, "default") == speakers, "nobody else has suffered"
     goes_on(stage)
 

@@ -175,7 +175,7 @@ def test_what_cannot_be_done_is_one_sentence(place: Place, arguments: list[str],
 def test_a_missing_model_and_a_file_that_is_no_audio_are_one_sentence(place: Place, speech: Path) -> None:
     clip = str(speech / "ss-0880.wav")
     _, err = place.run(clip, "--model", "tinny", code=Exit.CONFIG)
-    assert err.startswith("asrd: there is no model 'tinny'; did you mean 'tiny'?; give a directory")
+    assert err.startswith("asrd: there is no model 'tinny'; did you mean 'tiny'?")
     assert err.count("\n") == 1
     (place.root / "text.wav").write_text("this is no audio")
     _, err = place.run(str(place.root / "text.wav"), code=Exit.FAILED)

@@ -52,7 +52,7 @@ def _works(worker: BareWorker, attempt: int) -> None:
 @pytest.mark.parametrize(
     ("engine", "settings", "said"),
     [
-        ("scrypted", {}, "there is no engine 'scrypted'; did you mean 'scripted'?"),
+        ("wisperx", {}, "there is no engine 'wisperx'; did you mean 'whisperx'?"),
         ("scripted", {"start": 1.0}, "unknown engine setting 'start'; did you mean 'start_s'?"),
         ("scripted", {"start_s": "soon"}, "engine setting start_s: expected `float`"),
         ("scripted", {"at_load": [{"do": "fail", "code": "model_unavailable", "message": "gone"}]}, "gone"),
