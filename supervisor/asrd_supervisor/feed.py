@@ -69,8 +69,8 @@ class Feed:
             self._moved_at = self._loop.time()
         if self._next < len(self._shown):
             self._timer = self._loop.call_soon(self._go_on)
-        elif self._end:
-            self._end()
+        elif self._end and self._end() is False:
+            self._wait()
 
     def _wait(self) -> None:
         if self._end and self._loop.time() - self._moved_at > PATIENCE_S:

@@ -76,7 +76,7 @@ class Followers:
             fault = Fault.of(Code.OVERLOADED, f"more than {MOST} follow this job; ask again", retry_after=1.0)
             self._send(dropped.caller, msg.Refused(fault=fault, job=job), None)
 
-    def add_for(self, job: str, follower: Follower, timeout: float, give_up: Callable[[], None]) -> None:
+    def add_for(self, job: str, follower: Follower, timeout: float, give_up: Callable[[], object]) -> None:
         """One more, for so many seconds; ``give_up`` is called when the job has not ended by then."""
         self.add(job, follower)
 

@@ -204,8 +204,8 @@ class Frontend:
     def _visible(caller: Caller, record: Record) -> bool:
         return caller.peer.trusted or caller.peer.owner == record.owner
 
-    def _tell_state(self, caller: Caller, record: Record, body: bytes | None = None) -> None:
-        self._send(caller, pending(self._core, record), body)
+    def _tell_state(self, caller: Caller, record: Record, body: bytes | None = None) -> bool:
+        return self._send(caller, pending(self._core, record), body)
 
     def _wait(self, caller: Caller, record: Record, wait: msg.Wait) -> None:
         follower = Follower(caller, stream=wait.stream and not caller.delimiter, final=True, since=wait.since)

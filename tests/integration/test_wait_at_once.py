@@ -20,9 +20,12 @@ CONFIG = """
 engine = "scripted"
 model = ""
 workers = 1
+[pools.default.deadlines]
+busy_floor = "1h"
+stall = "1h"
 """
 TALK: dict[str, Any] = {
-    "script": [*({"do": "speak", "text": f" w{number}"} for number in range(SAID)), {"do": "sleep", "s": 60.0}]
+    "script": [*({"do": "speak", "text": f" w{number}"} for number in range(SAID)), {"do": "sleep", "s": 3000.0}]
 }
 
 
