@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -59,6 +59,11 @@ def words_of(segments: list[Segment]) -> list[tuple[float, float, str]]:
     return [(word.start, word.end, word.word) for segment in segments for word in segment.words or []]
 
 
+SLOW = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+"""A machine that does something else is no reason."""
+
+
+@SLOW
 @given(st.lists(wild_segment(), max_size=4), DIARIZATIONS)
 def test_nothing_that_was_said_is_lost(segments: list[Segment], diarization: Diarization) -> None:
     pieces = attribute(segments, diarization)
@@ -69,6 +74,7 @@ def test_nothing_that_was_said_is_lost(segments: list[Segment], diarization: Dia
     assert [piece.id for piece in pieces] == list(range(len(pieces)))
 
 
+@SLOW
 @given(wild_segment(), DIARIZATIONS)
 def test_a_segment_is_cut_no_more_than_its_speakers_change(segment: Segment, diarization: Diarization) -> None:
     pieces = attribute([segment], diarization)
@@ -80,6 +86,7 @@ def test_a_segment_is_cut_no_more_than_its_speakers_change(segment: Segment, dia
     assert {piece.speaker for piece in pieces} <= {one.speaker for one in diarization.turns} | {UNSET}
 
 
+@SLOW
 @given(wild_segment(), DIARIZATIONS)
 def test_pieces_share_the_time_of_their_segment(segment: Segment, diarization: Diarization) -> None:
     pieces = attribute([segment], diarization)
@@ -89,6 +96,7 @@ def test_pieces_share_the_time_of_their_segment(segment: Segment, diarization: D
     assert (moments[0], moments[-1]) == (segment.start, segment.end)
 
 
+@SLOW
 @given(speech(), DIARIZATIONS)
 def test_what_was_in_order_stays_in_order_and_holds_its_words(
     segments: list[Segment], diarization: Diarization
@@ -101,6 +109,7 @@ def test_what_was_in_order_stays_in_order_and_holds_its_words(
         assert all(piece.start <= word.start and word.end <= piece.end for word in piece.words or [])
 
 
+@SLOW
 @given(st.lists(wild_segment(), max_size=4), DIARIZATIONS)
 def test_once_is_enough(segments: list[Segment], diarization: Diarization) -> None:
     once = attribute(segments, diarization)
@@ -108,6 +117,7 @@ def test_once_is_enough(segments: list[Segment], diarization: Diarization) -> No
     assert attribute(once, diarization) == once
 
 
+@SLOW
 @given(st.lists(wild_segment(), max_size=4), DIARIZATIONS)
 def test_the_order_of_the_turns_is_no_matter(segments: list[Segment], diarization: Diarization) -> None:
     turns = sorted(diarization.turns, key=lambda one: (one.speaker, -one.start, one.end))
@@ -115,6 +125,7 @@ def test_the_order_of_the_turns_is_no_matter(segments: list[Segment], diarizatio
     assert attribute(segments, Diarization(turns=turns)) == attribute(segments, diarization)
 
 
+@SLOW
 @given(MOMENTS, st.integers(0, 16), st.lists(turn(), max_size=6))
 def test_a_word_goes_by_its_centre_then_by_what_is_nearest(start: float, eighths: int, turns: list[Turn]) -> None:
     end = start + eighths / 8
