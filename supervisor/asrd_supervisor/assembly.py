@@ -9,6 +9,7 @@ Transcripts are bytes here: workers write them, and a worker reads them.
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -38,6 +39,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _part = msgspec.msgpack.Decoder(Part).decode
 _plan = msgspec.msgpack.Decoder(Plan).decode
+_Stored = TypeVar("_Stored", Part, Plan)
 
 
 class Assembly:
@@ -104,7 +106,7 @@ class Assembly:
 
         def gathered(result: Result) -> None:
             assert isinstance(result, entries.Steps)
-            stored = {one.step: part for one in result.steps if (part := _readable(one.part))}
+            stored = {one.step: part for one in result.steps if (part := _readable(_part, one.part))}
             wanted = record.plan.steps if record.plan else range(WHOLE, WHOLE + 1)
             if missing := [step for step in wanted if step not in stored]:
                 said = f"{len(missing)} of {len(wanted)} parts of the job are not what was stored; submit it again"
@@ -123,7 +125,7 @@ class Assembly:
 
         Where the samples are not what was stored, as after a crash of the host, the audio is cut anew.
         """
-        record.plan = plan = _readable_plan(standing.plan)
+        record.plan = plan = _readable(_plan, standing.plan)
         if plan and not self._intake.holds(plan.tape):
             self._intake.drop(plan.tape)
             record.plan = plan = None
@@ -135,23 +137,16 @@ class Assembly:
         return tuple(plan.chunks) if plan else (), kept
 
 
-def _readable(part: bytes) -> Part | None:
-    """None for one that was never stored, or that another release has written in another way."""
+def _readable(decode: Callable[[bytes], _Stored], stored: bytes) -> _Stored | None:
+    """None for what was never stored, or that another release has written in another way."""
     try:
-        return _part(part) if part else None
-    except msgspec.MsgspecError:
-        return None
-
-
-def _readable_plan(plan: bytes) -> Plan | None:
-    try:
-        return _plan(plan) if plan else None
+        return decode(stored) if stored else None
     except msgspec.MsgspecError:
         return None
 
 
 def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
-    part = _readable(stored.part)
+    part = _readable(_part, stored.part)
     if part is None:
         return ev.KeptStep(stored.step, stored.attempts, stored.deaths)
     if record.reel:

@@ -10,15 +10,13 @@ from asrd_protocol import messages as msg
 from asrd_protocol.codec import did_you_mean
 from asrd_protocol.faults import Code, Fault
 
-_MOST = 64
-"""Speakers; more cannot be asked for."""
-
 
 def objection(submit: msg.Submit, offers: link.Offers) -> Fault | None:
     """Why the workers of a pool would refuse the job; None when that is not known before they have it."""
     said = next(_unknown(submit.options, offers.options), None)
     said = said or _foreign(submit.options, offers.languages) or _unaligned(submit.options, offers.aligned)
-    said = said or (_contradiction(submit.diarize) if submit.diarize else None)
+    if not said and submit.diarize and (contradiction := submit.diarize.contradiction()):
+        said = f"option diarize: {contradiction}"
     return Fault.of(Code.BAD_OPTION, said) if said else None
 
 
@@ -48,12 +46,3 @@ def _unaligned(options: Mapping[str, object], aligned: list[str] | None) -> str 
         return None
     which = f" for {language!r} (it has some for {', '.join(aligned)})" if aligned else ""
     return f"option align: the pool has no alignment model{which}; set options.align_models there, or leave align out"
-
-
-def _contradiction(wanted: msg.Speakers) -> str | None:
-    least, most, count = wanted.min_speakers or 1, wanted.max_speakers or _MOST, wanted.num_speakers
-    if least > most:
-        return f"option diarize: min_speakers is {least} and max_speakers is {most}; swap them, or leave one out"
-    if count is not None and not least <= count <= most:
-        return f"option diarize: num_speakers is {count}, which min_speakers and max_speakers rule out; leave those out"
-    return None

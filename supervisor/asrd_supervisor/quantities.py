@@ -15,7 +15,7 @@ _ENOUGH = 1e18
 def quantity(kind: type, value: object) -> object:
     """A time or a size, from a number or from text such as ``30s`` and ``512MB``."""
     if not issubclass(kind, Duration | Size):
-        raise NotImplementedError
+        raise NotImplementedError  # that is how msgspec is told that a type is none of ours
     if issubclass(kind, IdleTime) and value in (-1, "-1"):
         return kind(-1)
     timely = issubclass(kind, Duration)

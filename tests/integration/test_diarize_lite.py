@@ -37,18 +37,6 @@ def talk() -> Talk:
     return sample()
 
 
-@pytest.fixture
-def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulled: Path) -> Path:
-    """A models directory where nothing is converted, with the same weights."""
-    own = tmp_path / "models"
-    own.mkdir()
-    (own / "diarize").symlink_to(pulled / "diarize")
-    monkeypatch.setenv("ASRD_MODELS_DIR", str(own))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return own
-
-
 def engine(**given: Any) -> DiarizeLite:
     """Loaded and warm."""
     made = DiarizeLite(settings_of(DiarizeLite, given), "speakers/0.1")
@@ -150,9 +138,18 @@ def test_a_known_number_makes_the_threshold_irrelevant(talk: Talk) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"min_speakers": 3, "max_speakers": 2}, "min_speakers is 3 and max_speakers is 2"),
-        ({"num_speakers": 3, "max_speakers": 2}, "num_speakers is 3, which min_speakers and max_speakers rule out"),
-        ({"num_speakers": 3, "min_speakers": 4}, "num_speakers is 3, which min_speakers and max_speakers rule out"),
+        (
+            {"min_speakers": 3, "max_speakers": 2},
+            "min_speakers is 3 and max_speakers is 2; swap them, or leave one out",
+        ),
+        (
+            {"num_speakers": 3, "max_speakers": 2},
+            "num_speakers is 3, which min_speakers and max_speakers rule out; leave those out",
+        ),
+        (
+            {"num_speakers": 3, "min_speakers": 4},
+            "num_speakers is 3, which min_speakers and max_speakers rule out; leave those out",
+        ),
     ],
 )
 def test_contradictions_are_refused(talk: Talk, asked: dict[str, int], message: str, lite: DiarizeLite) -> None:

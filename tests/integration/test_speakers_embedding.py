@@ -32,18 +32,6 @@ def pulled(monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-@pytest.fixture
-def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulled: Path) -> Path:
-    """A models directory where nothing is converted, with the same weights."""
-    own = tmp_path / "models"
-    own.mkdir()
-    (own / "diarize").symlink_to(pulled / "diarize")
-    monkeypatch.setenv("ASRD_MODELS_DIR", str(own))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return own
-
-
 def pattern(frames: int) -> np.ndarray:
     """Features that are not noise, of shape (1, frames, 80)."""
     row, column = np.arange(frames)[:, None], np.arange(80)[None]

@@ -24,6 +24,8 @@ class Courses:
     timers: dict[TimerKey, tuple[float, ev.TimerFired | ev.AlarmRang]]
     stopping: bool
     shut: set[str]
+    cause: ev.Event | None
+    ringing: ev.TimerFired | None
 
     def boot(self) -> None:
         """Nothing waits in a new daemon."""
@@ -139,7 +141,7 @@ class Courses:
     @property
     def hurried(self) -> bool:
         """The daemon has given everything up in this event."""
-        raise NotImplementedError
+        return self.cause == ev.StopRequested(now=True) or bool(self.ringing and self.ringing.kind == "drain")
 
     def settle(self) -> None:
         """Who was on the way has arrived."""

@@ -85,11 +85,6 @@ class PromisingWorld(LivelyWorld):
         begun = any(process.part is part and process.sent for process in self.processes.values())
         assert figures == (part.attempts - begun, part.deaths)
 
-    @property
-    def hurried(self) -> bool:
-        """The daemon has given everything up in this event."""
-        return self.cause == ev.StopRequested(now=True) or bool(self.ringing and self.ringing.kind == "drain")
-
     def _judge_eta(self, ticket: Ticket, ahead: int, eta: float) -> None:
         """Its own work at the least; that alone, when a worker is free; never more than if all others came first."""
         known, staff = self.known[ticket.pool], self.staff(ticket.pool)

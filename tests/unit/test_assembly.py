@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -24,6 +23,7 @@ from asrd_supervisor.ledger import Ended
 from asrd_supervisor.records import Record
 from asrd_supervisor.sources import Spooled
 from asrd_supervisor.storage import Storage
+from support import disk
 from support.turning import Turning
 from support.wait import eventually
 
@@ -516,15 +516,8 @@ def test_without_durability_a_job_of_several_steps_goes_well_too(desk_at: Callab
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk")
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield directory
-    subprocess.run(["umount", "-l", str(directory)], check=True)
+    with disk.small_disk(tmp_path / "disk", 8) as directory:
+        yield directory
 
 
 def test_parts_wait_for_room_on_a_full_disk_and_are_there_when_there_is_some(

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from asrd_supervisor.journal.entries import (
 )
 from asrd_supervisor.journal.store import Store
 from asrd_supervisor.journal.writer import BATCH, Writer
+from support import disk
 from support.turning import Turning
 
 MIB = 1 << 20
@@ -237,15 +237,8 @@ def test_there_may_be_no_ballast(tmp_path: Path, name: str | None, size: int) ->
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk")
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield directory
-    subprocess.run(["umount", "-l", str(directory)], check=True)
+    with disk.small_disk(tmp_path / "disk", 4) as directory:
+        yield directory
 
 
 def fill(directory: Path, leave: int = 0) -> Path:

@@ -13,7 +13,8 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import Duration, PoolPolicy, RetryPolicy
 from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, SPEAKERS, WHOLE
-from support.play import Play, pool, progressed, seat
+from support.long_play import LongPlay
+from support.play import pool, progressed, seat
 
 A, B, C, D = range(FIRST_CHUNK, FIRST_CHUNK + 4)
 """The steps of the first chunks."""
@@ -21,36 +22,8 @@ A, B, C, D = range(FIRST_CHUNK, FIRST_CHUNK + 4)
 SLOW_RETRY = RetryPolicy(delay=Duration(30), jitter=0)
 
 
-class Long(Play):
-    """A core whose disk keeps plans and parts at once, unless ``slow``; they are remembered here."""
-
-    def __init__(self, *pools: PoolPolicy, slow: bool = False, **more: Any) -> None:
-        self.slow = slow
-        self.plans: list[do.PersistPlan] = []
-        self.parts: list[do.PersistPart] = []
-        super().__init__(*pools, **more)
-
-    def tell(self, *events: ev.Event) -> list[do.Action]:
-        """As ever, but what is stored here is not among the orders."""
-        orders: list[do.Action] = []
-        todo = list(events)
-        while todo:
-            for order in super().tell(todo.pop(0)):
-                match order:
-                    case do.PersistPlan(job):
-                        self.plans.append(order)
-                        todo += [] if self.slow else [ev.PlanPersisted(job)]
-                    case do.PersistPart(job, step):
-                        self.parts.append(order)
-                        todo += [] if self.slow else [ev.PartPersisted(job, step)]
-                    case _:
-                        orders.append(order)
-        return orders
-
-    def cut(self, name: str, chunks: int = 4, length: float = 100.0) -> list[do.Action]:
-        """The worker has cut what it was given."""
-        stretches = tuple((length * at, length * (at + 1)) for at in range(chunks))
-        return self.tell(ev.StepSplit(seat(name), self.attempt(name), stretches, b"head", Timings(decode=2.0)))
+class Long(LongPlay):
+    """With questions of these tests."""
 
     def at_work(self) -> dict[str, int]:
         """Which step each busy worker has."""

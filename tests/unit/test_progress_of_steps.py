@@ -12,14 +12,15 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.policy import RetryPolicy
 from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, SPEAKERS, WHOLE
-from support.play import Play, pool, progressed, seat
+from support.long_play import LongPlay
+from support.play import pool, progressed, seat
 
 A, B, C, D = range(FIRST_CHUNK, FIRST_CHUNK + 4)
 LONG_S = 600.0
 P, D1 = "p/0.1", "d/0.1"
 
 
-class Job(Play):
+class Job(LongPlay):
     """Warm workers, one of them for speakers, and what a caller sees of the one job ``a``: seconds that are done, and
     seconds that there are. Plans and parts are stored at once."""
 
@@ -29,20 +30,9 @@ class Job(Play):
         self.boot(*(f"p/{slot}.1" for slot in range(workers)), D1)
 
     def tell(self, *events: ev.Event) -> list[do.Action]:
-        orders: list[do.Action] = []
-        todo = list(events)
-        while todo:
-            for order in super().tell(todo.pop(0)):
-                match order:
-                    case do.PersistPlan(job):
-                        todo.append(ev.PlanPersisted(job))
-                    case do.PersistPart(job, step):
-                        todo.append(ev.PartPersisted(job, step))
-                    case do.Relay():
-                        self.seen.append((order.done, order.duration))
-                    case _:
-                        orders.append(order)
-        return orders
+        orders = super().tell(*events)
+        self.seen += [(order.done, order.duration) for order in orders if isinstance(order, do.Relay)]
+        return [order for order in orders if not isinstance(order, do.Relay)]
 
     def reaches(self, name: str, done: float, duration: float = 0.0) -> tuple[float, float]:
         """What is seen when a worker has come so far."""
@@ -53,10 +43,9 @@ class Job(Play):
         """The worker has a result, of so many seconds."""
         return self.tell(ev.StepFinished(seat(name), self.attempt(name), Timings(), Work(audio_s=audio_s), "text"))
 
-    def cut(self, chunks: int = 4, length: float = 150.0) -> None:
+    def divides(self, chunks: int = 4, length: float = 150.0) -> None:
         """The first worker has cut the recording."""
-        stretches = tuple((length * at, length * (at + 1)) for at in range(chunks))
-        self.tell(ev.StepSplit(seat(P), self.attempt(P), stretches, b"head", Timings()))
+        self.cut(P, chunks, length)
 
     def at_work(self) -> dict[int, str]:
         """Who has which step."""
@@ -190,7 +179,7 @@ def test_all_is_done_while_it_is_merged_after_a_restart() -> None:
 def test_a_chunk_that_is_tried_again_begins_anew_and_the_others_stay() -> None:
     job = Job(workers=2, retries=RetryPolicy(attempts=3))
     job.submit("a")
-    job.cut()
+    job.divides()
     names = job.at_work()
     job.reaches(names[A], 140.0, 150.0)
     assert job.reaches(names[B], 100.0, 150.0) == (240.0, LONG_S)
@@ -206,7 +195,7 @@ def test_a_chunk_that_is_tried_again_begins_anew_and_the_others_stay() -> None:
 def test_a_chunk_that_is_missing_holds_nothing_up() -> None:
     job = Job()
     job.submit("a", report_missing=True)
-    job.cut()
+    job.divides()
     job.fault(P, Code.BAD_AUDIO)
     assert job.now_done == (150.0, LONG_S)
     for _ in range(3):
@@ -228,7 +217,7 @@ def cancelled(job: Job, *names: str) -> do.Fail:
 def test_chunks_that_were_withdrawn_are_not_done() -> None:
     job = Job(workers=2)
     job.submit("a")
-    job.cut()
+    job.divides()
     names = job.at_work()
     job.reaches(names[A], 50.0, 150.0)
     job.reaches(names[B], 20.0, 150.0)
@@ -243,7 +232,7 @@ def test_chunks_that_were_withdrawn_are_not_done() -> None:
 def test_what_was_done_before_it_was_cancelled_stays_done() -> None:
     job = Job()
     job.submit("a")
-    job.cut()
+    job.divides()
     job.ends(P, 150.0)
     job.reaches(P, 30.0, 150.0)
     job.tell(ev.CancelRequested("a"))
@@ -253,7 +242,7 @@ def test_what_was_done_before_it_was_cancelled_stays_done() -> None:
 def test_too_late_says_the_same_as_the_list() -> None:
     job = Job()
     job.submit("a", deadline=60.0)
-    job.cut()
+    job.divides()
     job.ends(P, 150.0)
     job.reaches(P, 30.0, 150.0)
     job.wake("a", "deadline")
@@ -277,7 +266,7 @@ def test_a_half_that_was_withdrawn_is_not_done(listened: float) -> None:
 def test_a_job_that_fails_for_one_chunk_has_not_done_the_others() -> None:
     job = Job(workers=2)
     job.submit("a")
-    job.cut()
+    job.divides()
     names = job.at_work()
     job.reaches(names[A], 50.0, 150.0)
     job.fault(names[B], Code.BAD_AUDIO)
@@ -287,7 +276,7 @@ def test_a_job_that_fails_for_one_chunk_has_not_done_the_others() -> None:
 def test_a_worker_that_is_killed_for_a_cancel_has_not_done_its_chunk() -> None:
     job = Job()
     job.submit("a")
-    job.cut()
+    job.divides()
     job.reaches(P, 50.0, 150.0)
     job.tell(ev.CancelRequested("a"))
     assert do.Kill(seat(P), dump=False) in job.ring(0)

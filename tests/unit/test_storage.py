@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from asrd_supervisor.journal.opening import Damaged, InUse, JournalError
 from asrd_supervisor.ledger import Ended
 from asrd_supervisor.sources import Identity, Named, Spooled
 from asrd_supervisor.storage import Storage
+from support import disk
 from support.turning import Turning
 
 MIB = 1 << 20
@@ -439,15 +439,8 @@ def test_a_file_in_the_place_of_a_directory_is_refused(state: Path, name: str) -
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a small disk")
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield directory
-    subprocess.run(["umount", "-l", str(directory)], check=True)
+    with disk.small_disk(tmp_path / "disk", 8) as directory:
+        yield directory
 
 
 def _fill(directory: Path) -> Path:

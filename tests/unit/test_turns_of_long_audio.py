@@ -10,41 +10,31 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, WHOLE
-from support.play import Play, pool, seat
+from support.long_play import LongPlay
+from support.play import pool, seat
 
 CHUNK_S = 60.0
 CHUNKS = 12
 LONG_S = CHUNK_S * CHUNKS
 
 
-class Shop(Play):
+class Shop(LongPlay):
     """Warm workers that do a minute of audio in six seconds; a job whose name begins with ``long`` is cut."""
 
     def __init__(self, workers: int) -> None:
-        super().__init__(pool(workers=workers))
-        self.boot(*(f"p/{slot}.1" for slot in range(workers)))
         self.done: list[tuple[str, int]] = []
         """The steps that have ended, each with its job."""
         self.ended: list[str] = []
         self.most_begun = 0
         self.most_cut = 0
+        super().__init__(pool(workers=workers))
+        self.boot(*(f"p/{slot}.1" for slot in range(workers)))
 
     def tell(self, *events: ev.Event) -> list[do.Action]:
-        """As ever; plans and parts are stored at once."""
-        orders: list[do.Action] = []
-        todo = list(events)
-        while todo:
-            for order in super().tell(todo.pop(0)):
-                match order:
-                    case do.PersistPlan(job):
-                        todo.append(ev.PlanPersisted(job))
-                    case do.PersistPart(job, step):
-                        todo.append(ev.PartPersisted(job, step))
-                    case do.Deliver(job):
-                        self.ended.append(job.id)
-                    case _:
-                        orders.append(order)
-        return orders
+        """As ever; who has a result is noted."""
+        orders = super().tell(*events)
+        self.ended += [order.job.id for order in orders if isinstance(order, do.Deliver)]
+        return [order for order in orders if not isinstance(order, do.Deliver)]
 
     def comes(self, job: str, client: str, audio_s: float, lane: str = "normal") -> None:
         """A job of a client."""

@@ -54,17 +54,29 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Up to this share is added to each delay."""
 
 
+MOST_SPEAKERS = 64
+
+
 class Speakers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What shall be found out about who speaks."""
 
     pool: PoolName | None = None
     """Which pool tells speakers apart; the daemon's own choice otherwise."""
-    num_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    num_speakers: Annotated[int, Meta(ge=1, le=MOST_SPEAKERS)] | None = None
     """How many there are, where that is known."""
-    min_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
-    max_speakers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    min_speakers: Annotated[int, Meta(ge=1, le=MOST_SPEAKERS)] | None = None
+    max_speakers: Annotated[int, Meta(ge=1, le=MOST_SPEAKERS)] | None = None
     embeddings: bool = False
     """Whether the result shall have the voice of each speaker as a vector."""
+
+    def contradiction(self) -> str:
+        """Why no number of speakers is what is asked for, with the way out; empty when one is."""
+        least, most, count = self.min_speakers or 1, self.max_speakers or MOST_SPEAKERS, self.num_speakers
+        if least > most:
+            return f"min_speakers is {least} and max_speakers is {most}; swap them, or leave one out"
+        if count is not None and not least <= count <= most:
+            return f"num_speakers is {count}, which min_speakers and max_speakers rule out; leave those out"
+        return ""
 
 
 Priority = Literal["high", "normal", "low"]

@@ -8,8 +8,8 @@ from asrd_protocol.model import Timings, Work
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.endings import Endings, wait
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.plan import Job, Step, StepState, after_fault, after_loss, in_stretch
-from asrd_supervisor.core.pool import Out
 from asrd_supervisor.core.retries import delay_before
 from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE
 

@@ -12,9 +12,10 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.course import Course
 from asrd_supervisor.core.endings import Endings
 from asrd_supervisor.core.entrance import Entrance
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.plan import Job, JobState, StepState, after_interruption, worked
 from asrd_supervisor.core.policy import QueuePolicy
-from asrd_supervisor.core.pool import Out, Pool
+from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.register import Register
 from asrd_supervisor.core.stages import SPEAKERS, WHOLE
 

@@ -9,12 +9,11 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.edition import MEMORY
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.placement import Placement
 from asrd_supervisor.core.policy import PoolPolicy
 from asrd_supervisor.core.slot import Slot, all_failed
 from asrd_supervisor.core.staffing import Staffing
-
-Out = list[do.Action | ev.Event]
 
 HANGS = frozenset({"busy deadline", "stalled", "stopped by a signal"})
 """Kills of workers that made no end, or no progress, of a step."""

@@ -16,6 +16,7 @@ from asrd_supervisor.core.health.inquiry import RUNS
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
 from asrd_supervisor.core.losses import Losses
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.placement import Placement
 from asrd_supervisor.core.policy import PoolPolicy
@@ -25,8 +26,6 @@ from asrd_supervisor.core.steps import Steps
 from asrd_supervisor.core.tally import Tally
 from asrd_supervisor.core.turns import Turns
 from asrd_supervisor.core.usage import Usage
-
-Out = list[do.Action | ev.Event]
 
 _BUSY = (State.BUSY, State.DRAINING)
 

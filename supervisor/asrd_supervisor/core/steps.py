@@ -8,6 +8,7 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.health.monitor import Monitor
 from asrd_supervisor.core.lifecycle import Input, State
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.pace import Pace
 from asrd_supervisor.core.patience import busy_limit, stall_limit
 from asrd_supervisor.core.placement import STARVED
@@ -17,8 +18,6 @@ from asrd_supervisor.core.slot import Slot
 from asrd_supervisor.core.staffing import Staffing
 from asrd_supervisor.core.stages import MERGE, WHOLE
 from asrd_supervisor.core.tally import Tally
-
-Out = list[do.Action | ev.Event]
 
 
 class Steps:

@@ -16,9 +16,10 @@ from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.devices import Devices
 from asrd_supervisor.core.jobs import Jobs
 from asrd_supervisor.core.lifecycle import State
+from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import PoolPolicy, QueuePolicy
-from asrd_supervisor.core.pool import Out, Pool
+from asrd_supervisor.core.pool import Pool
 from asrd_supervisor.core.slot import Slot
 
 

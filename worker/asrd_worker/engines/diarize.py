@@ -88,7 +88,8 @@ class Pyannote(Diarizer):
 
     def diarize(self, heard: Decoded, options: Speakers) -> Listening:
         """Find the turns. Yields seconds of audio, by the share of the work that is done."""
-        _check(options)
+        if said := options.contradiction():
+            raise EngineFault(Fault.of(Code.BAD_OPTION, said))
         found = yield from aside(lambda report: self._listener.listen(heard.samples, options, report))
         return Voices(
             diarization=diarization(found, heard.duration, embeddings=options.embeddings),
@@ -139,18 +140,6 @@ def _said(found: Diarization) -> str:
     for turn in found.turns:
         spoken[turn.speaker] = spoken.get(turn.speaker, 0.0) + turn.end - turn.start
     return ", ".join(f"{who} speaks {round(2 * seconds) / 2:g} s" for who, seconds in spoken.items()) or "nobody speaks"
-
-
-def _check(options: Speakers) -> None:
-    """Refuse what cannot be.
-
-    Raises:
-        EngineFault: there shall be fewer speakers at most than at least.
-    """
-    least, most = options.min_speakers, options.max_speakers
-    if options.num_speakers is None and least is not None and most is not None and least > most:
-        said = f"min_speakers is {least} and max_speakers {most}: the other way round?"
-        raise EngineFault(Fault.of(Code.BAD_OPTION, said))
 
 
 def _load_error(error: Exception, settings: PyannoteSettings) -> Exception:

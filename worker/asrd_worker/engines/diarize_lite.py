@@ -79,17 +79,11 @@ def bounds(options: Speakers, threshold: float) -> Bounds:
     Raises:
         EngineFault: no number of speakers is what it asks for.
     """
+    if said := options.contradiction():
+        raise EngineFault(Fault.of(Code.BAD_OPTION, said))
     low = options.num_speakers or options.min_speakers or 1
     high = options.num_speakers or options.max_speakers or max(low, Bounds().high)
-    if low > high:
-        raise _contradiction(f"min_speakers is {low} and max_speakers is {high}")
-    if not (options.min_speakers or low) <= low <= (options.max_speakers or low):
-        raise _contradiction(f"num_speakers is {low}, which min_speakers and max_speakers rule out")
     return Bounds(low=low, high=high, threshold=threshold)
-
-
-def _contradiction(said: str) -> EngineFault:
-    return EngineFault(Fault.of(Code.BAD_OPTION, said))
 
 
 def _voices(heard: Heard, duration: float, embeddings: bool) -> Voices:

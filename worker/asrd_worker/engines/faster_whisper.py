@@ -18,7 +18,7 @@ from asrd_worker.engines.batching import Batches
 from asrd_worker.engines.ladder import Ladder
 from asrd_worker.engines.opening import opening_of, vad_options
 from asrd_worker.engines.whisper_checks import LANGUAGES, bad_option, check
-from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, WhisperOptions, kind_of
+from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, ModelSettings, WhisperOptions, kind_of
 from asrd_worker.engines.whisper_windows import as_batched, clips_of, cuts, obstacle
 from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
 from asrd_worker.models import resolve
@@ -38,19 +38,9 @@ FOREVER = 1e9
 """Seconds that no recording has."""
 
 
-class WhisperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WhisperSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pool may set."""
 
-    model: str = "tiny.en"
-    device: str = "cpu"
-    device_index: int = 0
-    compute_type: str = "int8"
-    threads: int = 1
-    offline: bool = True
-    revision: str | None = None
-    """Commit of the hub's repository."""
-    download_root: str | None = None
-    """Cache directory of the hub's client."""
     batch_size: BatchSize | Literal["auto"] = 0
     """Windows that are decoded at once in jobs that say nothing of it; ``auto`` by the memory of a graphics card, and
     one after the other without one."""

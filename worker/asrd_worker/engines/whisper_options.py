@@ -22,6 +22,21 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pass
 
 
+class ModelSettings(_Options, frozen=True, kw_only=True):
+    """Which whisper model a pool has, and where it computes."""
+
+    model: str = "tiny.en"
+    device: str = "cpu"
+    device_index: int = 0
+    compute_type: str = "int8"
+    threads: int = 1
+    offline: bool = True
+    revision: str | None = None
+    """Commit of the hub's repository."""
+    download_root: str | None = None
+    """Cache directory of the hub's client."""
+
+
 class VadParameters(_Options, frozen=True, kw_only=True):
     """Voice activity detection by silero."""
 

@@ -10,7 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from asrd_worker.engines.whisper_checks import bad_option, check
-from asrd_worker.engines.whisper_options import BatchSize, Probability, SuppressedToken, Temperature, WhisperOptions
+from asrd_worker.engines.whisper_options import (
+    BatchSize,
+    ModelSettings,
+    Probability,
+    SuppressedToken,
+    Temperature,
+    WhisperOptions,
+)
 
 Threshold = Annotated[float, Meta(gt=0, lt=1)]
 ChunkSize = Annotated[int, Meta(ge=1, le=30)]
@@ -18,19 +25,8 @@ ChunkSize = Annotated[int, Meta(ge=1, le=30)]
 Interpolation = Literal["nearest", "linear", "ignore"]
 
 
-class WhisperXSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a pool may set. The middle part is what a job gets that says nothing of it."""
-
-    model: str = "tiny.en"
-    device: str = "cpu"
-    device_index: int = 0
-    compute_type: str = "int8"
-    threads: int = 1
-    offline: bool = True
-    revision: str | None = None
-    """Commit of the hub's repository."""
-    download_root: str | None = None
-    """Cache directory of the hub's client, for both kinds of models."""
+class WhisperXSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a pool may set. The first part is what a job gets that says nothing of it."""
 
     batch_size: BatchSize = 8
     chunk_size: ChunkSize = 30
@@ -40,7 +36,7 @@ class WhisperXSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     vad_method: Literal["pyannote", "silero"] = "pyannote"
     align_model: str | None = None
     """Directory or name of an alignment model; for the languages that ``align_models`` does not have."""
-    align_models: dict[str, str] = {}
+    align_models: dict[str, str] = msgspec.field(default_factory=dict)
     """The same by language, such as ``{"de": "/models/wav2vec2-german"}``."""
 
     @property

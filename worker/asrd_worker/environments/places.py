@@ -7,7 +7,6 @@ removes it.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ import msgspec
 
 from asrd_protocol.addresses import state_dir
 from asrd_worker.environments.faults import InstallFailed
+from asrd_worker.held import held
 
 RECEIPT = "asrd.engine.json"
 """In the directory of an environment that works: what it is."""
@@ -77,7 +77,7 @@ class Places:
             directory.chmod(0o755)
         except OSError as error:
             raise InstallFailed(f"cannot write to {self.root}: {error.strerror}") from None
-        with _held(directory):
+        with held(directory):
             try:
                 self._expect(needed)
                 yield directory
@@ -108,7 +108,7 @@ class Places:
             if left.is_symlink():
                 left.unlink(missing_ok=True)
             elif left.is_dir() and not self._named(left):
-                with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
+                with contextlib.suppress(BlockingIOError, FileNotFoundError), held(left):
                     shutil.rmtree(left, ignore_errors=True)
 
     def _named(self, directory: Path) -> bool:
@@ -121,21 +121,6 @@ class Places:
             raise InstallFailed(
                 f"about {needed / 1e6:.0f} MB are needed in {self.root}, and {free / 1e6:.0f} MB are free"
             )
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Whoever holds a directory is at work in it; the lock goes with the process.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def size_of(directory: Path) -> int:

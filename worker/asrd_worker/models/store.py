@@ -7,13 +7,13 @@ is what a killed process has left, and the next one removes it.
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from asrd_worker.held import held
 from asrd_worker.models.faults import PullFailed
 from asrd_worker.models.places import folder_name
 
@@ -52,7 +52,7 @@ class Store:
             directory = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
         except OSError as error:
             raise PullFailed(f"cannot write to {self.root}: {error.strerror}") from None
-        with _held(directory):
+        with held(directory):
             try:
                 self._expect(needed)
                 yield directory
@@ -87,24 +87,9 @@ class Store:
     def _sweep(self) -> None:
         """Remove what killed processes have left."""
         for left in self.root.glob(f"{_STAGING}*"):
-            with contextlib.suppress(BlockingIOError, FileNotFoundError), _held(left):
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), held(left):
                 _make_removable(left)
                 shutil.rmtree(left, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Whoever holds a directory is at work in it; the lock goes with the process.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _make_removable(directory: Path) -> None:

@@ -1,9 +1,5 @@
 """``asrd engines``: run by the worker's own program, which speaks JSON; here its answers are put into words."""
 
-import importlib.util
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +7,7 @@ import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command, group
+from asrd.cli.program import ask
 
 _group = group("engines", "Engines and the virtual environments that some need for themselves.")
 
@@ -115,32 +112,8 @@ def remove(
 
 
 def _ask(folder: Path | None, *arguments: str) -> tuple[int, Any]:
-    """The exit code of the worker's program, and its answer if there is one. What it complains of, it says itself.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    import msgspec
-
-    from asrd.cli.verdict import UsageError
-
-    if importlib.util.find_spec("asrd_worker") is None:
-        raise UsageError("engines are the worker's, and it is not installed beside the client: pip install asrd")
     where = () if folder is None else ("--dir", str(folder))
-    code, said = _run([sys.executable, "-P", "-m", "asrd_worker.environments", *where, *arguments])
-    return code, msgspec.json.decode(said) if said and not code else None
-
-
-def _run(command_line: Sequence[str]) -> tuple[int, bytes]:
-    """When this process is told to leave, the other one is told as well, and has time to clear away its files."""
-    with subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        try:
-            said, _ = process.communicate()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    return process.returncode, said
+    return ask("environments", *where, *arguments)
 
 
 def _pools(runtime_dir: Path | None) -> list[tuple[str, str]] | None:

@@ -1,9 +1,6 @@
 """``asrd models``: run by the worker's own program, which speaks JSON; here its answers are put into words."""
 
-import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +9,7 @@ import typer
 
 from asrd.cli import options as opt
 from asrd.cli.app import command, group
+from asrd.cli.program import ask
 
 if TYPE_CHECKING:
     from asrd_protocol.messages import PoolReport
@@ -154,37 +152,8 @@ def remove(
 
 
 def _ask(models_dir: Path | None, *arguments: str, expected: Sequence[int] = (0,)) -> tuple[int, Any]:
-    """The exit code of the worker's program, and its answer if there is one. What it complains of, it says itself.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    from asrd.cli.verdict import UsageError
-
-    if importlib.util.find_spec("asrd_worker") is None:
-        raise UsageError("models are the worker's, and it is not installed beside the client: pip install asrd")
     where = () if models_dir is None else ("--models-dir", str(models_dir))
-    command_line = [sys.executable, "-P", "-m", "asrd_worker.models", *where, *arguments]
-    code, said = _run(command_line)
-    return (code, _decoded(said)) if code in expected and said else (code, None)
-
-
-def _run(command_line: Sequence[str]) -> tuple[int, bytes]:
-    """When this process is told to leave, the other one is told as well, and has time to clear away its files."""
-    with subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        try:
-            said, _ = process.communicate()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-    return process.returncode, said
-
-
-def _decoded(said: bytes) -> Any:
-    import msgspec
-
-    return msgspec.json.decode(said)
+    return ask("models", *where, *arguments, expected=expected)
 
 
 def _pools(runtime_dir: Path | None) -> "list[PoolReport] | None":
