@@ -130,6 +130,11 @@ def test_a_figure_that_nobody_has() -> None:
     assert times(None) == "unknown"
 
 
+@pytest.mark.parametrize("ratio", [0.985141, 0.98538, 1.0049, 1.2349996])
+def test_a_figure_is_said_as_it_is_reported(ratio: float) -> None:
+    assert times(ratio) == times(round(ratio, 3))
+
+
 # --- the report -------------------------------------------------------------------------------------------------------
 
 

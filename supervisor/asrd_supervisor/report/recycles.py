@@ -116,8 +116,8 @@ def span(seconds: float) -> str:
 
 
 def times(ratio: float | None) -> str:
-    """``1.62×``."""
-    return "unknown" if ratio is None else f"{ratio:.2f}×"
+    """``1.62×``, of the figure as it is reported, so that sentence and figure never differ by a rounding."""
+    return "unknown" if ratio is None else f"{_rounded(ratio):.2f}×"
 
 
 def _rounded(value: float | None) -> float | None:
