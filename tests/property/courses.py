@@ -61,22 +61,23 @@ class Courses:
             ticket.parts[index].state = "ended"
             self.advance(ticket)
 
-    def try_again(self, part: Part) -> None:
-        """At once, or after a delay."""
+    def try_again(self, part: Part, pause: float = 0.0) -> None:
+        """At once, or after a delay; ``pause``: the least that the fault asks for."""
         self.returning.append(part)
-        part.delay = part.pause(self.pools[part.ticket.pool].retries)
+        least, most = part.pause(self.pools[part.ticket.pool].retries)
+        part.delay = max(pause, least), max(pause, most)
         if part.delay[1]:
             part.state, part.alarm = "waiting", 0
         else:
             self.come(part, front=True)
 
-    def after_fault(self, part: Part, code: Code) -> None:
+    def after_fault(self, part: Part, code: Code, pause: float = 0.0) -> None:
         """The worker lives and there is no result: blame decides."""
         final = BLAME[code] is Blame.CALLER or part.attempts >= self.tries(part)
         if final or part.ticket.unwanted:
             self.give_up(part, code)
         else:
-            self.try_again(part)
+            self.try_again(part, pause)
 
     def after_loss(self, part: Part, process: Process) -> None:
         """The worker died of it, unless it had not even been told of it."""

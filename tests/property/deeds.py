@@ -68,8 +68,10 @@ class LivelyWorld(WorkingWorld):
         self.adopting.remove(plan)
         ticket = self.tickets[plan.job]
         if ticket.phase == "active":
-            self.give_up(ticket.whole, Code.INSUFFICIENT_STORAGE)
-        self.post(ev.PlanUnstored(plan.job, Fault.of(Code.INSUFFICIENT_STORAGE, "the disk is full")))
+            ticket.unite()
+            self.after_fault(ticket.whole, Code.INSUFFICIENT_STORAGE, pause=10.0)
+        full = Fault.of(Code.INSUFFICIENT_STORAGE, "the disk is full", retry_after=10.0)
+        self.post(ev.PlanUnstored(plan.job, full))
 
     def tell(self, answer: Answer) -> None:
         """It is known that something is stored."""

@@ -222,6 +222,12 @@ class Ticket:
             self.parts[FIRST_CHUNK + number] = Part(self, FIRST_CHUNK + number, self.pool, stretch)
         self.parts.setdefault(MERGE, Part(self, MERGE, self.pool))
 
+    def unite(self) -> None:
+        """The cut could not be stored."""
+        self.parts = {index: part for index, part in self.parts.items() if index in (WHOLE, SPEAKERS)}
+        if SPEAKERS in self.parts:
+            self.parts[MERGE] = Part(self, MERGE, self.pool)
+
     def due(self) -> Iterator[Part]:
         """The steps whose turn has come, and that nobody has in hand yet.
 

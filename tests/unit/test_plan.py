@@ -176,11 +176,27 @@ def test_only_the_recording_itself_can_be_cut(step: str) -> None:
     assert not ends(orders)
 
 
-def test_a_plan_that_cannot_be_stored_ends_the_job() -> None:
+def test_audio_whose_cut_cannot_be_stored_is_cut_anew() -> None:
+    play = started(2, LISTENERS, slow=True)
+    play.submit("a", diarize=True)
+    play.cut("p/0.1", 5)
+    orders = play.tell(ev.PlanUnstored("a", Fault.of(Code.INSUFFICIENT_STORAGE, "no room", retry_after=10.0)))
+    assert (ends(orders), given(orders), play.waits("a")) == ([], [], 10.0)
+    ((again, worker),) = given(play.wake("a"))
+    assert again == WHOLE
+    play.cut(worker, 2)
+    assert [step for step, _ in given(play.tell(ev.PlanPersisted("a")))] == [A, B]
+    assert play.plans[-1].chunks == ((0.0, 100.0), (100.0, 200.0))
+
+
+def test_a_cut_that_can_never_be_stored_ends_the_job() -> None:
     play = started(slow=True)
     play.submit("a")
-    play.cut("p/0.1", 2)
     fault = Fault.of(Code.INSUFFICIENT_STORAGE, "no room")
+    for _ in range(2):
+        play.cut(next(iter(play.at_work())), 2)
+        assert not ends(play.tell(ev.PlanUnstored("a", fault)))
+    play.cut(next(iter(play.at_work())), 2)
     assert failure(play.tell(ev.PlanUnstored("a", fault))) == fault
     assert play.at_work() == {}
 
@@ -536,6 +552,14 @@ def test_a_stop_now_gives_the_chunks_at_hand_up_at_no_cost_for_the_job() -> None
     play.tell(ev.StopRequested(now=True))
     assert {do.PersistWait("a", 0, 0, step) for step in (A, B)} <= set(play.kept)
     assert any(kept.step == WHOLE for kept in play.kept), "the journal must not think that it still runs"
+
+
+def test_a_try_whose_cut_is_still_being_stored_costs_the_job_nothing() -> None:
+    play = started(durable=True, slow=True)
+    play.submit("a")
+    play.cut("p/0.1", 3)
+    play.tell(ev.StopRequested(now=True))
+    assert play.kept[-1] == do.PersistWait("a", 0, 0, WHOLE)
     assert not play.core.jobs.active
 
 

@@ -129,7 +129,7 @@ def decode(
     except Unusable as unusable:
         raise AudioFault(Fault.of(unusable.code, f"{_subject(audio)} {unusable.said}")) from unusable
     except NoRoom as full:
-        raise AudioFault(Fault.of(Code.INSUFFICIENT_STORAGE, str(full))) from full
+        raise AudioFault(Fault.of(Code.INSUFFICIENT_STORAGE, str(full), retry_after=10.0)) from full
     return result
 
 

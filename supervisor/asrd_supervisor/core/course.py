@@ -11,7 +11,7 @@ from asrd_supervisor.core.endings import Endings, wait
 from asrd_supervisor.core.out import Out
 from asrd_supervisor.core.plan import Job, Step, StepState, after_fault, after_loss, in_stretch
 from asrd_supervisor.core.retries import delay_before
-from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE
+from asrd_supervisor.core.stages import FIRST_CHUNK, MERGE, WHOLE
 
 
 class Course:
@@ -36,6 +36,11 @@ class Course:
         """What a step has given is stored."""
         job.steps[index].state = StepState.ENDED
         return self.advance(job)
+
+    def uncut(self, job: Job, fault: Fault) -> Out:
+        """Where its audio is cut cannot be stored."""
+        job.unite()
+        return self._faulted(job, job.steps[WHOLE], fault)
 
     @staticmethod
     def _queue(job: Job, step: Step, *, again: bool = True) -> Out:
@@ -91,13 +96,13 @@ class Course:
                 step.attempts -= 1
                 return [wait(job, step), *self._queue(job, step)]
             case ev.Lost() as lost:
-                verdict = after_loss(step, lost, job.retries, spared=job.spared(step))
-                return self._again(job, step, verdict, str(lost.seat), lost.how, lost.how)
+                if verdict := job.ending or after_loss(step, lost, job.retries, spared=job.spared(step)):
+                    return self.hopeless(job, step, verdict)
+                return self._again(job, step, str(lost.seat), lost.how, lost.how)
             case ev.Faulted() as faulted:
                 asked = job.asked.retries and job.asked.retries.attempts
-                verdict = after_fault(step, faulted.fault, job.retries, more=0 if asked else faulted.more)
-                code = str(faulted.fault.code)
-                return self._again(job, step, verdict, str(faulted.seat), faulted.fault.message, code)
+                more = 0 if asked else faulted.more
+                return self._faulted(job, step, faulted.fault, seat=str(faulted.seat), more=more)
 
     def _finished(self, now: float, job: Job, step: Step, finished: ev.Finished) -> Out:
         job.count(step.index, finished.timings, finished.work)
@@ -106,13 +111,17 @@ class Course:
         step.state = StepState.STORING
         return [do.PersistPart(job.id, step.index, finished.body, finished.timings, finished.work)]
 
-    def _again(self, job: Job, step: Step, fault: Fault | None, seat: str, why: str, cause: str) -> Out:
-        """Try the step again on another worker, unless there is a fault that says why not."""
-        if verdict := job.ending or fault:
+    def _faulted(self, job: Job, step: Step, fault: Fault, *, seat: str = "", more: int = 0) -> Out:
+        """A try gave a fault instead of a result."""
+        if verdict := job.ending or after_fault(step, fault, job.retries, more=more):
             return self.hopeless(job, step, verdict)
+        return self._again(job, step, seat, fault.message, str(fault.code), fault.retry_after or 0.0)
+
+    def _again(self, job: Job, step: Step, seat: str, why: str, cause: str, pause: float = 0.0) -> Out:
+        """Try the step again on another worker, after a pause of so many seconds at least."""
         step.avoid = seat
         self.retries[step.pool, cause.partition(":")[0]] += 1
-        delay = delay_before(step.attempts + 1, job.retries, self._rng)
+        delay = max(pause, delay_before(step.attempts + 1, job.retries, self._rng))
         fields = {"job": job.id, "seat": seat, "attempt": step.attempts, "why": why, "delay_s": round(delay, 3)}
         said = do.Announce("job.retried", fields)
         if not delay:

@@ -50,9 +50,9 @@ class Endings:
         return [do.Fail(job, fault), do.Announce(topic, {**fields, "attempts": job.attempts})]
 
     def keep(self, job: Job) -> list[do.Action]:
-        """For the next daemon. The tries that are given up are not the job's fault."""
+        """For the next daemon. The tries that are given up, or that the disk may not see, are not the job's fault."""
         self._register.leave(job)
-        kept = [step for step in job.steps.values() if step.state is StepState.RUNNING]
+        kept = [step for step in job.steps.values() if step.state in (StepState.RUNNING, StepState.STORING)]
         for step in kept:
             step.attempts -= 1
         whole = job.steps[WHOLE]  # as far as the journal is concerned, it is the job that waits

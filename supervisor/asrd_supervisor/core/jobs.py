@@ -89,7 +89,7 @@ class Jobs:
             case ev.PlanPersisted():
                 return self._course.stored(job, WHOLE)
             case ev.PlanUnstored(fault=fault):
-                return self._course.hopeless(job, job.steps[WHOLE], fault)
+                return self._course.uncut(job, fault)
             case ev.PartPersisted(index=index):
                 return self._course.stored(job, index)
             case _:

@@ -167,6 +167,13 @@ class Job(msgspec.Struct):
             self.steps[FIRST_CHUNK + number] = Step(FIRST_CHUNK + number, self.pool, stretch)
         self.steps.setdefault(MERGE, Step(MERGE, self.pool))
 
+    def unite(self) -> None:
+        """The cut is lost: nothing but the first step is to be done, as before."""
+        for step in list(self.chunks):
+            del self.steps[step.index]
+        if SPEAKERS not in self.steps:
+            del self.steps[MERGE]
+
     def resume(self, kept: tuple[KeptStep, ...]) -> None:
         """What the journal knows of the steps."""
         for one in kept:

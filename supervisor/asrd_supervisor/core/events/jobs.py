@@ -83,7 +83,7 @@ class PlanPersisted(Event, frozen=True):
 
 
 class PlanUnstored(Event, frozen=True):
-    """It cannot be stored, so the job cannot go on."""
+    """It cannot be stored, so the audio has to be cut anew."""
 
     job: str
     fault: Fault
