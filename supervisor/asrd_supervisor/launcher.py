@@ -42,11 +42,13 @@ class LaunchSpec(msgspec.Struct, frozen=True):
 class Process:
     """One running worker."""
 
-    def __init__(self, seat: Seat, popen: subprocess.Popen[bytes], output: Output, door: socket.socket) -> None:
+    def __init__(
+        self, seat: Seat, popen: subprocess.Popen[bytes], pidfd: int, output: Output, door: socket.socket
+    ) -> None:
         self.seat = seat
         self.popen = popen
+        self.pidfd = pidfd
         self.output = output
-        self.pidfd = os.pidfd_open(popen.pid)
         self.killed = False
         """By us."""
         self.door = door
@@ -77,24 +79,34 @@ class Launcher:
         return process.popen.pid if process else None
 
     def spawn(self, seat: Seat) -> None:
-        """Start a worker. A process that cannot be started counts as one that left at once."""
+        """Start a worker. A process that cannot be started, or not be watched, counts as one that left at once."""
         spec = self._specs[seat.pool]
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        command = ["--seat", str(seat), "--link", self._address, "--parent", str(os.getpid())]
-        command += ["--door", str(theirs.fileno())]
         try:
-            popen = self._start(spec, command, theirs.fileno())
+            process = self._started(seat, spec)
         except OSError as error:
-            ours.close()
             self._post(_not_started(seat, spec, error))
             return
-        finally:
-            theirs.close()
-        assert popen.stdout is not None
-        output = Output(self._loop, popen.stdout.fileno(), str(seat), popen.pid)
-        process = self._running[seat] = Process(seat, popen, output, ours)
+        self._running[seat] = process
         self._loop.add_reader(process.pidfd, self._exited, process)
+
+    def _started(self, seat: Seat, spec: LaunchSpec) -> Process:
+        """A process, and what is needed to watch it.
+
+        Raises:
+            OSError: it cannot be run, or there is no descriptor left for watching it; then nothing is left of it.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(ours)
+            with theirs:
+                command = ["--seat", str(seat), "--link", self._address, "--parent", str(os.getpid())]
+                popen = self._start(spec, [*command, "--door", str(theirs.fileno())], theirs.fileno())
+            undo.callback(_bury, popen)
+            pidfd = os.pidfd_open(popen.pid)
+            undo.pop_all()
+        ours.setblocking(False)
+        assert popen.stdout is not None
+        return Process(seat, popen, pidfd, Output(self._loop, popen.stdout.fileno(), str(seat), popen.pid), ours)
 
     def _start(self, spec: LaunchSpec, options: list[str], door: int) -> subprocess.Popen[bytes]:
         """Run the worker's program in the interpreter of the pool.
@@ -137,15 +149,15 @@ class Launcher:
             return
         process.killed = True
         if dump:
-            self._signal(process.popen.pid, signal.SIGABRT)
+            _signal(process.popen.pid, signal.SIGABRT)
         else:
-            self._signal_group(process.popen.pid)
+            _signal_group(process.popen.pid)
 
     def close(self) -> None:
         """Kill whatever still runs, and reap it."""
         for process in list(self._running.values()):
             self._loop.remove_reader(process.pidfd)
-            self._signal_group(process.popen.pid)
+            _signal_group(process.popen.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.popen.wait(REAP_S)
             self._forget(process)
@@ -154,7 +166,7 @@ class Launcher:
     def _exited(self, process: Process) -> None:
         self._loop.remove_reader(process.pidfd)
         # While the process is not reaped its group id cannot belong to anybody else.
-        self._signal_group(process.popen.pid)
+        _signal_group(process.popen.pid)
         code = process.popen.poll()
         if code is None:  # it is dead, and a tracer has not let go of it yet
             self._reap(process.popen)
@@ -185,15 +197,24 @@ class Launcher:
         process.popen.stdout.close()
         self._running.pop(process.seat, None)
 
-    @staticmethod
-    def _signal(pid: int, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
-    @staticmethod
-    def _signal_group(pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _signal_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _bury(popen: subprocess.Popen[bytes]) -> None:
+    """End a process that nobody watches."""
+    _signal_group(popen.pid)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        popen.wait(REAP_S)
+    assert popen.stdout is not None
+    popen.stdout.close()
 
 
 def _not_started(seat: Seat, spec: LaunchSpec, error: OSError) -> WorkerExited:

@@ -259,7 +259,7 @@ def test_a_result_is_fetched_after_a_restart_and_is_gone_after_its_release(daemo
 
 
 def test_who_waits_does_not_notice_a_restart(daemon: Daemon, client: asrd.Client, aside: ThreadPoolExecutor) -> None:
-    job = client.enqueue(b"audio", script=[*sleep(0.7), *speak("late")])
+    job = client.enqueue(b"audio", script=[*sleep(4), *speak("late")])
     eventually(lambda: running(client))
     waiting: Future[Any] = aside.submit(client.wait, job)
     die(daemon)

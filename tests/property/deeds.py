@@ -38,8 +38,8 @@ class LivelyWorld(WorkingWorld):
         """A client submits a job."""
         self.question = ticket
         ticket.submitted_at, ticket.length = self.now, 0.0
-        if known := self.known.get(ticket.pool):
-            ticket.length = known.length(ticket)
+        if ticket.pool in self.known:
+            ticket.length = self.length_of(ticket)
         self.post(ticket.event())
 
     def store(self, ticket: Ticket) -> None:
@@ -170,8 +170,8 @@ class LivelyWorld(WorkingWorld):
         if ticket.deadline is not None:
             ticket.deadline = max(0.0, ticket.submitted_at + ticket.deadline - self.now)
         ticket.phase, ticket.unwanted, ticket.end, ticket.submitted_at = "active", "", "", self.now
-        ticket.interrupted, ticket.forgotten = entry.interrupted, entry.forgotten
-        ticket.length = self.known[ticket.pool].length(ticket)
+        ticket.interrupted = entry.interrupted
+        ticket.length = self.length_of(ticket)
         ticket.begin(self.listeners(ticket))
         ticket.whole.attempts, ticket.whole.deaths = entry.attempts, entry.deaths
         if entry.cut:

@@ -40,8 +40,6 @@ class Entry:
     attempts: int = 0
     deaths: int = 0
     interrupted: int = 0
-    forgotten: int = 0
-    """Interruptions before a step of it ended: they are not counted any more, but the tries of the first step are."""
     cut: tuple[ev.Stretch, ...] = ()
     rows: dict[int, Row] = field(default_factory=dict)
 
@@ -76,7 +74,7 @@ def store(entry: Entry, written: Written) -> None:
             row = entry.rows.setdefault(step, Row())
             row.given, row.failed, row.running = True, isinstance(body, Fault), False
             row.heard, row.worked = work.audio_s, timings.transcribe
-            entry.forgotten, entry.interrupted = entry.forgotten + entry.interrupted, 0
+            entry.interrupted *= step == SPEAKERS
         case do.PersistAttempt(step=step) | do.PersistWait(step=step):
             begun = isinstance(written, do.PersistAttempt)
             entry.running = (begun or entry.running) if step != WHOLE else begun

@@ -51,7 +51,7 @@ class WorkingWorld(World):
         process.told_duration = duration
         if done == 0:
             deadlines = self.pools[process.seat.pool].deadlines
-            limit = deadlines.busy_factor * duration * self.known[process.seat.pool].rate(1.0)
+            limit = deadlines.busy_factor * duration * max(1.0, self.known[process.seat.pool].rate(1.0))
             if limit > deadlines.busy_floor and not process.unwanted:
                 process.due = max(self.now, process.started_at + limit)
         self.post(ev.StepProgressed(process.seat, process.attempt, done, duration))

@@ -181,7 +181,7 @@ class LawfulWorld(JudgedWorld):
         if not (part.ticket.unwanted and part.state == "ended"):
             assert (step.attempts, step.deaths) == (part.attempts + begun, part.deaths)
         assert (step.pool, step.failed) == (part.pool, part.failed)
-        assert part.attempts <= self.tries(part) + part.ticket.forgotten, "it is tried too often"
+        assert part.attempts <= self.tries(part), "it is tried too often"
         assert part.deaths < self.pools[part.ticket.pool].retries.deaths or part.state in ("storing", "ended")
         assert part.state != "storing" or self.pending(part), "it waits for a disk that has nothing to do"
         if not part.ticket.unwanted and part.ticket.phase == "active":

@@ -38,7 +38,7 @@ class StrictWorld(HealthyWorld):
         states = {slot.state for slot in self.core.pools[ticket.pool].slots}
         if states <= {State.FAILED, State.VACANT} and State.FAILED in states:
             return Code.ENGINE_UNAVAILABLE
-        queue, length = self.policy.queue, self.known[ticket.pool].length(ticket)
+        queue, length = self.policy.queue, self.length_of(ticket)
         for limits in (queue, queue.per_user):
             if limits.max_bytes and ticket.size > limits.max_bytes:
                 return Code.FRAME_TOO_LARGE

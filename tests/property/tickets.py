@@ -139,8 +139,6 @@ class Ticket:
     length: float = 0.0
     submitted_at: float = 0.0
     interrupted: int = 0
-    forgotten: int = 0
-    """Interruptions that the journal does not know of any more."""
     unwanted: str = ""
     """Why nobody wants it any more."""
     parts: dict[int, Part] = field(default_factory=dict)

@@ -298,6 +298,19 @@ def test_progress_is_no_interruption(desk: Callable[[], Desk]) -> None:
     assert desk().recovered[0].interrupted == 1
 
 
+def test_speakers_are_no_progress_of_the_text(desk: Callable[[], Desk]) -> None:
+    """The tries of the text that ended with the daemon are forgiven by their number."""
+    first = desk()
+    first.submit(diarize=msg.Speakers())
+    first.attempt(WHOLE)
+    first.attempt(SPEAKERS)
+    second = desk()
+    second.attempt(SPEAKERS)
+    second.keep(SPEAKERS, b"voices")
+    (event,) = desk().recovered
+    assert (event.attempts, event.interrupted) == (1, 2)
+
+
 def test_a_chunk_that_was_given_up_by_a_stop_is_no_interruption(desk: Callable[[], Desk]) -> None:
     """As ``give_up`` orders it."""
     half_done(desk())

@@ -101,6 +101,16 @@ def test_a_short_step_keeps_the_floor(play: Play) -> None:
     assert play.left(0) == 50.0
 
 
+def test_who_was_quick_with_silence_has_the_time_for_speech(play: Play) -> None:
+    play.submit("a")
+    silence = Work(audio_s=3600.0)
+    play.tell(ev.StepFinished(seat("p/0.1"), 1, Timings(decode=1.0), silence, "nothing"))
+    play.submit("b")
+    busy = next(str(slot.seat) for slot in play.core.pools["p"].slots if slot.task)
+    play.tell(progressed(busy, play.attempt(busy), 0.0, 120.0))
+    assert play.left(seat(busy).slot) == 1200.0
+
+
 def test_a_length_that_is_told_after_its_time_is_over_prolongs_nothing() -> None:
     play = Play(pool(deadlines=Deadlines(busy_floor=Duration(10), busy_factor=1.0)))
     play.boot("p/0.1")

@@ -84,6 +84,15 @@ def test_audio_of_an_unknown_length_is_guessed_from_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("whose", ["queue", "user"])
+def test_a_guess_keeps_no_job_out_of_an_empty_queue(whose: str) -> None:
+    narrow = {"max_audio_s": Duration(30)}
+    one = play(**narrow) if whose == "queue" else play(per_user=ClientQuota(**narrow))
+    assert try_one(one, "a", size=16_000 * 31, owner="ann") is None
+    fault = try_one(one, "b", size=16_000, owner="ann")
+    assert fault is not None and fault.code is (Code.OVERLOADED if whose == "queue" else Code.QUOTA)
+
+
+@pytest.mark.parametrize("whose", ["queue", "user"])
 def test_a_job_that_would_never_fit_is_not_told_to_come_back(whose: str) -> None:
     narrow = {"max_bytes": Size(20), "max_audio_s": Duration(30)}
     one = play(**narrow) if whose == "queue" else play(per_user=ClientQuota(**narrow))

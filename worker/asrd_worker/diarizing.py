@@ -38,11 +38,16 @@ class Diarizing:
         self._line.heed_cancel(attempt)
 
     def _listen(self, listening: Listening, attempt: int) -> Voices:
-        """Tell how far it is; a cancel is heard meanwhile."""
+        """Tell how far it is; a cancel is heard meanwhile.
+
+        The engine speaks only where it lives, but while a service computes, or speakers are compared, of no more audio.
+        For the daemon progress is a larger figure, so each word counts for a millisecond at least.
+        """
+        done = 0.0
         try:
             while True:
                 try:
-                    done = next(listening)
+                    done = max(done + 0.001, next(listening))
                 except StopIteration as end:
                     voices: Voices = end.value
                     return voices

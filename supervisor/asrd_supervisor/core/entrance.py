@@ -29,8 +29,7 @@ class Entrance:
         if event.diarize:
             steps |= {SPEAKERS: Step(SPEAKERS, self.listeners(event) or ""), MERGE: Step(MERGE, name)}
         retries = asked_for(pool.policy.retries, event.retries)
-        length = pool.pace.length(event.size, event.audio_s)
-        return Job(event.job, name, event, now, steps, retries, length)
+        return Job(event.job, name, event, now, steps, retries, self._length(pool, event))
 
     def listeners(self, event: ev.JobSubmitted) -> str | None:
         """The pool that would tell the speakers of a job apart; None when there is none."""
@@ -52,8 +51,13 @@ class Entrance:
             return self.no_listeners(event)
         if pool.unavailable:
             return pool.unavailable_fault()
-        length = pool.pace.length(event.size, event.audio_s)
-        return self.quotas.objection(waiting, event.owner, event.size, length, pool.room_in)
+        return self.quotas.objection(waiting, event.owner, event.size, self._length(pool, event), pool.room_in)
+
+    def _length(self, pool: Pool, event: ev.JobSubmitted) -> float:
+        """Seconds of audio as the queue counts them. A mere guess is no reason to refuse a job for ever."""
+        if event.audio_s is not None:
+            return event.audio_s
+        return min(pool.pace.length(event.size, None), self.quotas.most_audio_s)
 
     @property
     def _transcribing(self) -> list[str]:

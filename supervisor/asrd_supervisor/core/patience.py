@@ -15,8 +15,11 @@ FIRST_SHARE = 0.1
 
 
 def busy_limit(duration: float, pace: Pace, deadlines: Deadlines) -> float:
-    """Seconds for a step with so many seconds of audio."""
-    return deadlines.busy_factor * duration * (pace.rate if pace.learned else 1.0)
+    """Seconds for a step with so many seconds of audio.
+
+    Silence takes next to no time: that the pool was quick of late says nothing of what comes, that it was slow does.
+    """
+    return deadlines.busy_factor * duration * max(1.0, pace.rate)
 
 
 def stall_limit(slot: Slot, pace: Pace, deadlines: Deadlines) -> float:

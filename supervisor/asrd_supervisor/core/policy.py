@@ -119,8 +119,8 @@ class Deadlines(_Table, frozen=True, kw_only=True):
     busy_floor: PositiveDuration = PositiveDuration(60)
     """The least that any step gets, and what it gets until the length of its audio is known."""
     busy_factor: Annotated[float, Meta(ge=1, le=1000)] = 10.0
-    """A step gets this many times the seconds that its audio should take by what the pool has measured, if that is more
-    than the floor. Before anything is measured, a second of audio counts as a second of work."""
+    """A step gets this many times the length of its audio, if that is more than the floor; a pool that needs longer for
+    its audio than it lasts, so many times what that should take by what was measured."""
     stall: PositiveDuration = PositiveDuration(120)
     """The longest time without progress. A slow model gets eight times what it needs for a window of 30 s, and long
     audio a tenth of its length before its first segment, if that is more."""

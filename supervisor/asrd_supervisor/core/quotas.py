@@ -1,5 +1,6 @@
 """How much of the queue is taken, in all and by each user of the host, and whether one more job fits."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -45,15 +46,20 @@ class Quotas:
         if not self._users[job.asked.owner].jobs:
             del self._users[job.asked.owner]
 
+    @property
+    def most_audio_s(self) -> float:
+        """Seconds of audio beyond which no job is taken, however empty the queue is."""
+        limits = (self._policy.max_audio_s, self._policy.per_user.max_audio_s)
+        return min((float(limit) for limit in limits if limit), default=math.inf)
+
     def _too_large(self, size: int, audio_s: float) -> Fault | None:
         """Whether one job is more than there is room for at all: waiting is no use then."""
         policy, quota = self._policy, self._policy.per_user
         most = min(policy.max_bytes, quota.max_bytes or policy.max_bytes)
         if size > most:
             return Fault.of(Code.FRAME_TOO_LARGE, f"the audio has {size} bytes, {most} may wait here (queue.max_bytes)")
-        limits = [float(limit) for limit in (policy.max_audio_s, quota.max_audio_s) if limit]
-        if limits and audio_s > min(limits):
-            said = f"the audio has about {audio_s:.0f} s, {min(limits):g} s may wait here (queue.max_audio_s)"
+        if audio_s > self.most_audio_s:
+            said = f"the audio has {audio_s:.0f} s, {self.most_audio_s:g} s may wait here (queue.max_audio_s)"
             return Fault.of(Code.AUDIO_TOO_LONG, said)
         return None
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asrd_protocol.faults import Code, Fault
+from asrd_supervisor.core import stages
 from asrd_supervisor.journal.entries import (
     Accept,
     Answer,
@@ -99,19 +100,19 @@ class Store:
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (e.job, e.owner, e.request, e.source, e.digest, e.accepted_at, e.checksum),
                 )
-            case Attempt(job, attempts, deaths, 0):
+            case Attempt(job, attempts, deaths, stages.WHOLE):
                 self._put(job, "running", attempts, deaths)
             case Attempt(job, attempts, deaths, step):
                 self._put_step(job, step, attempts, deaths, running=True)
                 run("UPDATE jobs SET state = 'running' WHERE job = ? AND ended_at = 0", (job,))
             case End():
                 self._end(operation)
-            case Wait(job, attempts, deaths, 0):
+            case Wait(job, attempts, deaths, stages.WHOLE):
                 self._put(job, "queued", attempts, deaths)
             case Wait(job, attempts, deaths, step):
                 self._put_step(job, step, attempts, deaths, running=False)
             case Divide(job, plan):
-                run("DELETE FROM steps WHERE job = ? AND step > 1", (job,))  # of an older cut
+                run("DELETE FROM steps WHERE job = ? AND step > ?", (job, stages.SPEAKERS))  # of an older cut
                 run(
                     "INSERT OR REPLACE INTO plans (job, plan, checksum) "
                     "SELECT job, ?, ? FROM jobs WHERE job = ? AND ended_at = 0",
@@ -140,14 +141,15 @@ class Store:
         )
 
     def _keep(self, keep: Keep) -> None:
-        changed = self._db.execute("UPDATE jobs SET interrupted = 0 WHERE job = ? AND ended_at = 0", (keep.job,))
-        if changed.rowcount:
-            self._db.execute(
-                "INSERT INTO steps (job, step, part, failed, checksum) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (job, step) DO UPDATE "
-                "SET part = excluded.part, failed = excluded.failed, checksum = excluded.checksum, running = 0",
-                (keep.job, keep.step, keep.part, keep.failed, zlib.crc32(keep.part)),
-            )
+        run = self._db.execute
+        run(
+            "INSERT INTO steps (job, step, part, failed, checksum) SELECT job, ?, ?, ?, ? FROM jobs "
+            "WHERE job = ? AND ended_at = 0 ON CONFLICT (job, step) DO UPDATE "
+            "SET part = excluded.part, failed = excluded.failed, checksum = excluded.checksum, running = 0",
+            (keep.step, keep.part, keep.failed, zlib.crc32(keep.part), keep.job),
+        )
+        if keep.step != stages.SPEAKERS:  # else the first step may be tried again, and its tries count these
+            run("UPDATE jobs SET interrupted = 0 WHERE job = ? AND ended_at = 0", (keep.job,))
 
     def _renew(self, job: str, accepted_at: float) -> None:
         """What its steps have given stays, and those that have failed begin at the beginning."""
@@ -193,7 +195,7 @@ class Store:
     def recover(self) -> list[Standing]:
         """All jobs in the order in which they came. What was running when the last daemon ended waits again.
 
-        A job counts how often that was so, until one of its steps ends; a step does not: the try is taken back.
+        A job counts how often that was so, until some of its text is stored; a step does not: the try is taken back.
 
         Raises:
             JournalError: there is no room to note that.
