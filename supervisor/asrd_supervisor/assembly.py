@@ -27,7 +27,7 @@ from asrd_supervisor.records import Plan, Record, buffer_of
 from asrd_supervisor.reel import Reel
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True):
+class Given(msgspec.Struct, frozen=True, array_like=True):
     """What a step has given, as it is stored."""
 
     content: bytes | Fault
@@ -37,9 +37,9 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_part = msgspec.msgpack.Decoder(Part).decode
+_part = msgspec.msgpack.Decoder(Given).decode
 _plan = msgspec.msgpack.Decoder(Plan).decode
-_Stored = TypeVar("_Stored", Part, Plan)
+_Stored = TypeVar("_Stored", Given, Plan)
 
 
 class Assembly:
@@ -93,7 +93,7 @@ class Assembly:
     ) -> None:
         """Store what a step has given; ``done`` is called when that is on the disk."""
         shown = record.reel.segments_of(step) if record.reel and step >= FIRST_CHUNK else []
-        part = Part(given, [bytes(buffer_of(segment)) for segment in shown], timings, work)
+        part = Given(given, [bytes(buffer_of(segment)) for segment in shown], timings, work)
 
         def kept(_: Result) -> None:
             done()
@@ -155,7 +155,7 @@ def _kept(record: Record, stored: entries.StoredStep) -> ev.KeptStep:
     return ev.KeptStep(stored.step, stored.attempts, stored.deaths, True, failed, part.timings, part.work)
 
 
-def _sheaf(plan: Plan | None, parts: list[Part], speakers: Part | None) -> sheaf.Sheaf:
+def _sheaf(plan: Plan | None, parts: list[Given], speakers: Given | None) -> sheaf.Sheaf:
     stretches = plan.chunks if plan else [(0.0, 0.0)]
     return sheaf.Sheaf(
         plan.head if plan else b"",

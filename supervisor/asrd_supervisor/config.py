@@ -12,6 +12,7 @@ from asrd_protocol import mistakes
 from asrd_protocol.codec import did_you_mean
 from asrd_supervisor.core.policy import (
     CanaryPolicy,
+    ChunkTime,
     Deadlines,
     DriftPolicy,
     Duration,
@@ -56,8 +57,8 @@ class SplitConfig(_Table, frozen=True, kw_only=True):
 
     longer_than: Duration = Duration(180)
     """Audio of so many seconds or less is transcribed by one worker at a stretch; 0: all audio is."""
-    chunk: PositiveDuration = PositiveDuration(120)
-    """About the length of a chunk. What has to be done again after a death is one chunk at most."""
+    chunk: ChunkTime = ChunkTime(120)
+    """About the length of a chunk, 10 s at least. What has to be done again after a death is one chunk at most."""
 
 
 class PoolConfig(_Table, frozen=True, kw_only=True):
@@ -75,9 +76,9 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     """Which GPU; or several, as in ``[0, 2]``; ``auto`` for all that there are. Each worker is placed on one of them:
     where there are the fewest workers, then where the most memory is free."""
     fallback: Literal["", "int8", "cpu"] | list[Literal["int8", "cpu"]] = ""
-    """What a pool does instead of failing when no worker can be started on a GPU any more, or two jobs after each other
-    have found no memory there, with one window at a time: ``int8`` computes in that, ``cpu`` goes on on the CPU, and
-    ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
+    """What a pool does instead of failing when no worker can be started on a GPU any more, or two tries within an hour,
+    of one job or of two, have found no memory there for a single window: ``int8`` computes in that, ``cpu`` goes on on
+    the CPU, and ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
     compute_type: ComputeType = "default"
     """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU. A CPU does not compute in float16, bfloat16
     or their mixtures with int8: refused with ``device = "cpu"``, int8 instead where ``auto`` came out as the CPU."""

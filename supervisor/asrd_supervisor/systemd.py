@@ -7,7 +7,6 @@ order and the newest of each kind only: a lost ``READY=1`` would have the daemon
 
 import os
 import socket
-import time
 from collections.abc import Mapping
 from typing import Self
 
@@ -46,7 +45,7 @@ class Notifier:
         return self._watchdog_interval
 
     def ready(self) -> None:
-        """The start, or a reload, is over."""
+        """The start is over."""
         self._send("READY", "READY=1")
 
     def status(self, text: str) -> None:
@@ -57,17 +56,12 @@ class Notifier:
             self._status = line
             self._send("STATUS", f"STATUS={line}")
 
-    def reloading(self) -> None:
-        """A reload begins; :meth:`ready` ends it. The time stamp is what ``Type=notify-reload`` asks for."""
-        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send("RELOADING", f"RELOADING=1\nMONOTONIC_USEC={now_us}")
-
     def stopping(self) -> None:
         """The daemon begins to stop."""
         self._send("STOPPING", "STOPPING=1")
 
     def extend_timeout(self, seconds: float) -> None:
-        """The start, reload or stop under way takes up to this many seconds more, counted from now."""
+        """The start or the stop under way takes up to this many seconds more, counted from now."""
         self._send("EXTEND", f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def watchdog(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from support import heavy
-from support.models import REPOSITORY, serving
+from support.models import REPOSITORY, flip, serving, write_cache
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -67,6 +67,8 @@ def ran(python: str, sample: Path, environ: dict[str, str], tmp_path_factory: py
     other = {"segmentation_step": 0.2, "segmentation_batch_size": 8, "embedding_batch_size": 8, "threshold": 1.9}
     (folder / "nvidia").mkdir()
     (folder / "nvidia" / "config.yaml").write_text("pipeline: {name: x, params: {embedding: /nvidia/wespeaker.onnx}}")
+    cache = write_cache(folder / "hub", {"config.yaml": b"pipeline: {}"})
+    flip(cache / "config.yaml")
     stages = [
         {"settings": {"threads": 2}, "jobs": jobs},
         {"settings": other, "jobs": [whole]},
@@ -74,6 +76,7 @@ def ran(python: str, sample: Path, environ: dict[str, str], tmp_path_factory: py
         {"settings": {"model": str(folder / "pyannoteai")}},
         {"settings": {"device": "cuda", "device_index": 63}},
         {"settings": {"model": str(folder / "nvidia")}},
+        {"settings": {"model": REPOSITORY, "download_root": str(folder / "hub")}},
     ]
     return heavy.drive(python, stages, environ)
 
@@ -150,6 +153,7 @@ def test_settings_reach_the_pipeline(ran: dict[str, Any], jobs: list[dict[str, A
         pytest.param(3, "is pyannoteAI's service", id="cloud-in-disguise"),
         pytest.param(4, "cannot load diarize on cuda", id="no-such-gpu"),
         pytest.param(5, "misreads /nvidia/wespeaker.onnx", id="misleading-path"),
+        pytest.param(6, "config.yaml is damaged (its checksum is not the one in the hub's cache)", id="damaged-cache"),
     ],
 )
 def test_what_cannot_be_loaded_says_why(ran: dict[str, Any], stage: int, said: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from typing import Any
 import jiwer
 import pytest
 
+from asrd_worker.models.lock import Lock, sums_of, write_lock
+from asrd_worker.models.places import LOCK
 from support.heavy import aligner, interpreter, packages
+from support.models import REPOSITORY, flip, write_cache
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -42,6 +46,12 @@ def said(job: dict[str, Any]) -> str:
     return "".join(segment["text"] for segment in job["segments"])
 
 
+def lock(directory: Path) -> Path:
+    """The same, locked."""
+    write_lock(directory, Lock(name=directory.name, kind="diarize", source="local", files=sums_of(directory)))
+    return directory
+
+
 class Bench:
     """Drives the engine in another interpreter, with a home of its own."""
 
@@ -49,7 +59,8 @@ class Bench:
         self._python = python
         self._folder = folder
         self.model = str(model)
-        self.aligner = str(aligner(python, folder / "aligner"))
+        self.aligner = str(lock(aligner(python, folder / "aligner")))
+        """Directory of an alignment model with a lock."""
 
     def drive(
         self, settings: dict[str, Any], jobs: list[dict[str, Any]], bad: list[dict[str, Any]] | None = None
@@ -109,17 +120,32 @@ def plain(bench: Bench) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def aligned(bench: Bench) -> dict[str, Any]:
+def damaged(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any], str]]:
+    """Settings with alignment models that have one bit flipped, and what is said of each."""
+    folder = tmp_path_factory.mktemp("damaged")
+    own = Path(shutil.copytree(bench.aligner, folder / "own"))
+    flip(own / "model.safetensors")
+    files = {path.name: path.read_bytes() for path in Path(bench.aligner).iterdir() if path.name != LOCK}
+    snapshot = write_cache(folder / "hub", files)
+    flip(snapshot / "vocab.json")
+    return [
+        ({"align_models": {"en": str(own)}}, f"{own / 'model.safetensors'} is damaged (its sha256 is not the one in"),
+        ({"align_model": REPOSITORY, "download_root": str(folder / "hub")}, f"{snapshot / 'vocab.json'} is damaged"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def aligned(bench: Bench, damaged: list[tuple[dict[str, Any], str]]) -> dict[str, Any]:
     """A pool with silero, and an alignment model for every language; and some that cannot work."""
     return bench.drive(
-        {"vad_method": "silero", "align_model": bench.aligner},
+        {"vad_method": "silero", "align_model": bench.aligner, "batch_size": "auto"},
         [
             {"audio": CLIPS, "options": {"align": True}},
             {"audio": CLIPS, "options": {"word_timestamps": True, "interpolate_method": "linear"}},
             {"audio": [20.0], "options": {"align": True}},
             {"audio": CLIPS, "options": {"suppress_numerals": True}},
         ],
-        [{"vad_method": "silero", **settings} for settings, _ in BAD],
+        [{"vad_method": "silero", **settings} for settings, _ in [*BAD, *damaged]],
     )
 
 
@@ -216,8 +242,14 @@ def test_nothing_leaves_the_machine_and_nothing_is_written(plain: dict[str, Any]
         assert answer["light"] == [], "the module itself imports nothing heavy"
 
 
-def test_a_pool_that_cannot_work_says_why(aligned: dict[str, Any]) -> None:
-    for (_, said), why in zip(BAD, aligned["bad"], strict=True):
+def test_auto_is_one_window_at_a_time_without_a_card(aligned: dict[str, Any]) -> None:
+    work = aligned["jobs"][0]["outline"]["work"]
+    assert work["kind"] == "whisperx+beam5+batch1+align"
+    assert work["batches"] == work["windows"] > 0
+
+
+def test_a_pool_that_cannot_work_says_why(aligned: dict[str, Any], damaged: list[tuple[dict[str, Any], str]]) -> None:
+    for (_, said), why in zip([*BAD, *damaged], aligned["bad"], strict=True):
         assert said in why
         assert "\n" not in why
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -33,9 +34,10 @@ from asrd.cli.verdict import UsageError, report
 from asrd.errors import AudioError, JobFailed, NoDaemon, OptionError, Refused, TimedOut
 from asrd.subtitles import WhisperLayout as Layout
 from asrd.sync import Client
-from asrd.track import JobProgress
+from asrd.track import Finished, JobProgress
 from asrd_protocol import messages as m
 from asrd_protocol.faults import Code, Fault
+from asrd_protocol.model import Diarization, Run, Transcript, Turn
 from support.fake_daemon import FakeDaemon, Says
 
 POOL: dict[str, Any] = {
@@ -162,6 +164,16 @@ def test_only_plain_text_on_stdout_is_streamed() -> None:
     assert Rendering(("txt",)).streams
     assert not Rendering(("srt",)).streams
     assert not Rendering(("txt",), directory=Path()).streams
+
+
+def test_a_file_whose_name_is_no_text_has_its_files_written(tmp_path: Path) -> None:
+    stem = os.fsdecode(b"caf\xe9")
+    turns = Diarization(turns=[Turn(start=0.0, end=1.0, speaker="SPEAKER_00")])
+    transcript = Transcript(text="", language="en", segments=[], diarization=turns, duration=1.0)
+    finished = Finished("job", transcript, Run(seat="p/0.1"))
+    (path,) = Rendering(("rttm",), directory=tmp_path).write(finished, stem)
+    assert path == tmp_path / f"{stem}.rttm"
+    assert path.read_text(encoding="utf-8").startswith("SPEAKER caf? 1 0.000 1.000")
 
 
 def test_two_sources_of_one_name_are_not_written_to_one_file() -> None:

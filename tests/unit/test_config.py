@@ -38,6 +38,12 @@ def test_no_file_is_one_pool_of_the_bundled_model() -> None:
     assert (config.audio.max_s, config.audio.max_body) == (4 * 3600, 256 << 20)
 
 
+def test_chunks_are_no_crumbs() -> None:
+    assert "pools.default.split.chunk" in (said := _complaint("[pools.default.split]\nchunk = '9.9s'"))
+    assert "10 s or more" in said
+    assert _decode("[pools.default.split]\nchunk = 10").pools["default"].split.chunk == 10
+
+
 def test_an_empty_file_is_no_file() -> None:
     assert decode({}) == load(None) == Config()
 

@@ -318,6 +318,6 @@ def test_more_memory_has_room_for_more_and_wider_models_and_beams_need_more() ->
 @pytest.mark.model
 def test_without_a_card_auto_is_one_window_after_the_other(loaded: FasterWhisper, windows: Samples) -> None:
     engine = FasterWhisper(settings_of(FasterWhisper, {"batch_size": "auto"}), "default/0.1")
-    engine._model = loaded._model
+    engine._room = room.Room(cast(Any, loaded._model.model), 0)
 
     assert engine._pools_batch_size(cast(Any, options_of(FasterWhisper, {}))) == 0

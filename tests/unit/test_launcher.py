@@ -17,11 +17,16 @@ from asrd_supervisor.launcher import Launcher, LaunchSpec
 SEAT = Seat("p", 0, 1)
 
 
+def open_files() -> set[int]:
+    """The descriptors of this process."""
+    return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+
+
 @contextlib.contextmanager
 def descriptors(free: int) -> Iterator[None]:
     """This process may open so many more files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 10, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_files()) + 10, hard))
     taken = []
     try:
         with contextlib.suppress(OSError):
@@ -51,11 +56,11 @@ async def start_one(free: int, tmp_path: Path) -> None:
     told: list[WorkerExited] = []
     spec = LaunchSpec(sys.executable, dict(os.environ))
     launcher = Launcher(asyncio.get_running_loop(), f"ipc://{tmp_path}/link", {"p": spec}, told.append)
-    files, processes = set(os.listdir("/proc/self/fd")), children()
+    files, processes = open_files(), children()
     with descriptors(free):
         launcher.spawn(SEAT)
     running = launcher.pid(SEAT) is not None
     assert (len(children() - processes), len(told)) == ((1, 0) if running else (0, 1))
     assert running or ("Too many open files" in told[0].how and not told[0].hopeless)
     launcher.close()
-    assert (children(), set(os.listdir("/proc/self/fd"))) == (processes, files)
+    assert (children(), open_files()) == (processes, files)

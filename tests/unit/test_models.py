@@ -10,6 +10,7 @@ from asrd_worker.models import bundled_directory, checked, resolve, verified
 from asrd_worker.models.catalogue import Catalogue
 from asrd_worker.models.places import models_dir
 from asrd_worker.models.pulling import lock_in_place
+from asrd_worker.models.resolve import cached
 from support.models import flip, write_cache, write_model
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -188,6 +189,54 @@ def test_an_unknown_name_is_told_the_nearest(name: str, hint: str) -> None:
 @pytest.mark.parametrize("name", ["a/b/c", "org/a name", "org/..", "a\0b"])
 def test_a_name_that_no_repository_has(name: str, cache: Path) -> None:
     assert name.split("/")[0] in _complaint(name, str(cache)) or "\\x00" in _complaint(name, str(cache))
+
+
+PIPELINE = {"config.yaml": b"pipeline: {}", "segmentation/pytorch_model.bin": b"weights" * 99}
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    """What another library has in the cache, in folders."""
+    (tmp_path / "hub" / "models--org--voices" / "snapshots" / REVISION / "segmentation").mkdir(parents=True)
+    files = {name.replace("/", "--"): data for name, data in PIPELINE.items()}
+    snapshot = write_cache(tmp_path / "hub", files, "org/voices", REVISION)
+    blob = (snapshot / "segmentation--pytorch_model.bin").resolve()
+    (snapshot / "segmentation--pytorch_model.bin").unlink()
+    (snapshot / "segmentation" / "pytorch_model.bin").symlink_to(blob)
+    return snapshot
+
+
+@pytest.mark.parametrize("revision", [None, "main", REVISION])
+@pytest.mark.parametrize("name", sorted(PIPELINE))
+def test_what_other_libraries_have_there_is_held_against_the_names_of_its_blobs(
+    pipeline: Path, name: str, revision: str | None
+) -> None:
+    root = str(pipeline.parents[2])
+    assert cached("org/voices", revision, root) == "org/voices"
+
+    flip(pipeline / name)
+    with pytest.raises(LoadError) as caught:
+        cached("org/voices", revision, root)
+    assert str(caught.value).startswith(f"{pipeline / name} is damaged (its checksum is not the one in the hub's cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "revision"), [("org/other", None), ("org/voices", "v2"), ("org/voices", "f" * 40), ("voices", None)]
+)
+def test_what_is_not_there_is_for_the_library_to_ask_for(pipeline: Path, name: str, revision: str | None) -> None:
+    flip(pipeline / "config.yaml")
+
+    assert cached(name, revision, str(pipeline.parents[2])) == name
+
+
+def test_the_cache_is_the_clients_unless_the_pool_names_another(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(pipeline / "config.yaml")
+    monkeypatch.setenv("HF_HUB_CACHE", str(pipeline.parents[2]))
+
+    with pytest.raises(LoadError, match="is damaged"):
+        cached("org/voices", None, None)
 
 
 # --- the models directory ---------------------------------------------------------------------------------------------

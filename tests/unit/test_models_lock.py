@@ -182,6 +182,20 @@ def test_a_flipped_bit_in_a_folder_of_weights_is_named(diarize: Path) -> None:
         weights("diarize")
 
 
+def test_a_directory_of_any_kind_is_held_against_its_lock(tmp_path: Path) -> None:
+    """Such as one with an alignment model, which has no ``model.bin``."""
+    directory = write_model(tmp_path / "german", {"vocab.json": b"{}", "model.safetensors": b"weights"})
+    assert proven(directory) == directory
+    flip(directory / "vocab.json")
+    assert proven(directory) == directory, "there is nothing to hold it against"
+
+    write_lock(directory, Lock(name="german", kind="diarize", source="local", files=sums_of(directory)))
+    assert proven(directory) == directory
+    flip(directory / "model.safetensors")
+    with pytest.raises(Damaged, match=r"german/model\.safetensors is damaged"):
+        proven(directory)
+
+
 def test_weights_that_are_not_here_are_told_how_to_get() -> None:
     with pytest.raises(LoadError, match="'diarize' is not on this machine; `asrd models pull diarize` brings it"):
         weights("diarize")

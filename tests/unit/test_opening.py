@@ -6,14 +6,18 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from asrd_worker.engines.base import settings_of
+from asrd_worker.engines.faster_whisper import FasterWhisper
 from asrd_worker.engines.opening import opening_of
 from asrd_worker.engines.whisper_options import VadParameters, WhisperOptions
 from asrd_worker.recording import SAMPLE_RATE, Recording, Samples
+from asrd_worker.whole import Long
 
 Pcm = npt.NDArray[np.int16]
 
@@ -185,3 +189,35 @@ def test_without_the_filter_it_is_the_beginning_whatever_that_is(segments: int, 
 
 def test_without_the_filter_a_short_recording_is_all_of_it(written: Written, spoken: Pcm) -> None:
     assert np.array_equal(opening_of(written(spoken), WhisperOptions()), floats(spoken))
+
+
+# --- what is asked of the model ---------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A model that takes everything for German."""
+
+    is_multilingual = True
+
+    def __init__(self) -> None:
+        self.model = self
+        self.asked: dict[str, Any] = {}
+
+    def detect_language(self, opening: Samples, **asked: Any) -> tuple[str, float, None]:
+        """As faster-whisper's."""
+        self.asked = asked
+        return "de", 0.75, None
+
+
+@pytest.mark.parametrize(("given", "threshold"), [(0.0, 0.0), (0.3, 0.3), (None, 0.5)])
+def test_a_threshold_of_nothing_is_one(given: float | None, threshold: float, written: Written, spoken: Pcm) -> None:
+    """With 0 the first half minute decides, in one piece as in chunks."""
+    engine = FasterWhisper(settings_of(FasterWhisper, {}), "default/0.1")
+    listener = Listener()
+    engine._model = cast(Any, listener)
+    recording = written(spoken)
+    options = WhisperOptions(language_detection_threshold=given, language_detection_segments=2)
+    whole = engine.overview(Long(recording, recording.duration), options)
+
+    assert listener.asked == {"language_detection_segments": 2, "language_detection_threshold": threshold}
+    assert (whole.language, whole.language_probability) == ("de", 0.75)

@@ -282,8 +282,8 @@ def test_the_label_is_never_lit() -> None:
         "bridge",
     ],
 )
-@pytest.mark.parametrize("wrong", [-1, float("nan")])
-def test_a_negative_setting_is_refused_by_name(name: str, wrong: float) -> None:
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf")])
+def test_a_setting_that_is_no_number_from_0_on_is_refused_by_name(name: str, wrong: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {wrong}"):
         Layout(**{name: wrong})
 

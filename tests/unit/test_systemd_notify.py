@@ -59,18 +59,6 @@ def test_each_method_is_one_datagram(manager: Manager, notifier: Notifier) -> No
     ]
 
 
-def test_a_reload_carries_the_monotonic_clock_in_microseconds(manager: Manager, notifier: Notifier) -> None:
-    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    notifier.reloading()
-    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    (message,) = manager.heard()
-    reloading, stamp = message.split("\n")
-    assert reloading == "RELOADING=1"
-    name, value = stamp.split("=")
-    assert name == "MONOTONIC_USEC"
-    assert before <= int(value) <= after
-
-
 def test_a_status_is_sent_when_it_changes_only(manager: Manager, notifier: Notifier) -> None:
     for text in ("1 of 2 workers ready", "1 of 2 workers ready", "2 of 2 workers ready", "1 of 2 workers ready"):
         notifier.status(text)
@@ -123,7 +111,7 @@ def test_a_manager_that_is_gone_harms_nobody_and_hears_the_news_when_it_is_back(
     notifier.watchdog()
     kinds = [message.split("=")[0] for message in second.heard()]
     second.socket.close()
-    assert kinds == ["READY", "STATUS", "RELOADING", "STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG"]
+    assert kinds == ["READY", "STATUS", "STOPPING", "EXTEND_TIMEOUT_USEC", "WATCHDOG"]
 
 
 def test_a_manager_that_does_not_read_blocks_nobody_and_misses_no_news(manager: Manager, notifier: Notifier) -> None:
@@ -196,7 +184,6 @@ def _say_everything(notifier: Notifier) -> None:
     say: list[Callable[[], None]] = [
         notifier.ready,
         lambda: notifier.status(f"status at {time.monotonic_ns()}"),
-        notifier.reloading,
         notifier.stopping,
         lambda: notifier.extend_timeout(1),
         notifier.watchdog,

@@ -50,7 +50,7 @@ class Splicer:
     def __init__(self, sink: Sink) -> None:
         self.seconds = 0.0
         """The length of what was added."""
-        self._reel = sink
+        self._sink = sink
         self._shape: tuple[str, str, int] | None = None
         self._splices = -1
         self._fifo = AudioFifo()
@@ -94,7 +94,7 @@ class Splicer:
 
     def _resample(self, frame: AudioFrame | None) -> None:
         for out in self._resampler.resample(frame):
-            self._reel.add(out.to_ndarray().tobytes())
+            self._sink.add(out.to_ndarray().tobytes())
 
 
 def _resampler() -> AudioResampler:

@@ -133,18 +133,18 @@ class Course:
 
     def hopeless(self, job: Job, step: Step, fault: Fault) -> Out:
         """A step will never have a result. Some the job can do without."""
+        fault = in_stretch(fault, step)
+        step.failed = not job.ending and job.spared(step)
+        if step.failed and not job.barren:
+            step.state = StepState.STORING
+            fields = {"job": job.id, "pool": step.pool, "step": step.index, "code": str(fault.code)}
+            said = do.Announce("job.part_failed", {**fields, "message": fault.message, "attempts": step.attempts})
+            return [said, do.PersistPart(job.id, step.index, fault, Timings(), Work())]
         step.state, step.given_up = StepState.ENDED, True
         if job.ending:
             return self.advance(job)
-        fault = in_stretch(fault, step)
-        step.failed = job.spared(step)
-        if not step.failed or job.barren:
-            job.ending = fault
-            return self.withdraw(job, fault)
-        step.state, step.given_up = StepState.STORING, False
-        fields = {"job": job.id, "pool": step.pool, "step": step.index, "code": str(fault.code)}
-        said = do.Announce("job.part_failed", {**fields, "message": fault.message, "attempts": step.attempts})
-        return [said, do.PersistPart(job.id, step.index, fault, Timings(), Work())]
+        job.ending = fault
+        return self.withdraw(job, fault)
 
     def withdraw(self, job: Job, fault: Fault) -> Out:
         """Let go of its steps; the job ends with the last of them that somebody has in hand."""

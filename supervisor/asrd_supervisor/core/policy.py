@@ -18,6 +18,10 @@ class PositiveDuration(Duration):
     """Seconds, more than none."""
 
 
+class ChunkTime(Duration):
+    """Seconds, ten at least: a recording of many hours is not to have a step for every sentence."""
+
+
 class IdleTime(Duration):
     """Seconds, or -1 for never."""
 

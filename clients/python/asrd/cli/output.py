@@ -59,7 +59,8 @@ class Rendering(msgspec.Struct, frozen=True):
         ``name`` is that of the recording; without one rttm has the id of the job.
         """
         extra = facts(finished) if fmt == "json" else None
-        return render(finished.transcript, fmt, self.layout, extra, name or finished.job)
+        said = name.encode("utf-8", "replace").decode()  # a file may be called what no text can hold
+        return render(finished.transcript, fmt, self.layout, extra, said or finished.job)
 
     def write(self, finished: Finished, stem: str) -> list[Path]:
         """Writes the files of one transcript.

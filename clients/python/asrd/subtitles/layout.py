@@ -1,5 +1,6 @@
 """The two ways to set a transcript in cues, and their settings: whisper's own, and one made for reading."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -89,5 +90,5 @@ AnyLayout = WhisperLayout | Layout
 
 
 def _not_negative(name: str, value: float | None) -> None:
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name} is {value}, it cannot be negative")
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; it is a number from 0 on")
