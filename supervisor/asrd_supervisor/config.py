@@ -78,7 +78,7 @@ class PoolConfig(_Table, frozen=True, kw_only=True):
     fallback: Literal["", "int8", "cpu"] | list[Literal["int8", "cpu"]] = ""
     """What a pool does instead of failing when no worker can be started on a GPU any more, or two tries within an hour,
     of one job or of two, have found no memory there for a single window: ``int8`` computes in that, ``cpu`` goes on on
-    the CPU, and ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
+    the CPU, ``["int8", "cpu"]`` tries the one and then the other. It stays so until an operator reloads the pool."""
     compute_type: ComputeType = "default"
     """As in CTranslate2. ``default`` is int8 on a CPU and float16 on a GPU. A CPU does not compute in float16, bfloat16
     or their mixtures with int8: refused with ``device = "cpu"``, int8 instead where ``auto`` came out as the CPU."""
@@ -184,8 +184,8 @@ class Config(_Table, frozen=True, kw_only=True):
     default_pool: str = ""
     """Which pool a job goes to that names none; empty for the first one."""
     models_dir: str = ""
-    """Where workers look for models by name, as ``$ASRD_MODELS_DIR`` for them and for ``asrd models``; empty: that
-    variable of the daemon's own environment, else ``models`` in its state directory."""
+    """Where workers look for models by name; empty: ``$ASRD_MODELS_DIR`` of the daemon's environment, else ``models``
+    in its state directory. ``asrd models`` does not read this file: give it ``--models-dir``, or the variable."""
     queue: QueuePolicy = QueuePolicy()
     retries: RetryPolicy = RetryPolicy()
     audio: AudioLimits = AudioLimits()
