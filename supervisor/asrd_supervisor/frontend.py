@@ -104,6 +104,8 @@ class Frontend:
         future.add_done_callback(lambda found: self._take_named(caller, submit, found))
 
     def _take_named(self, caller: Caller, submit: msg.Submit, found: "asyncio.Future[Named]") -> None:
+        if found.cancelled():
+            return  # the daemon leaves
         record = self._ledger.find(submit.job or "")
         try:
             named = found.result()

@@ -1,7 +1,7 @@
 """What "auto" means on this machine: the device, the number of workers, their threads, the order of recycling."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -182,7 +182,18 @@ def warnings(config: Config) -> list[str]:
             )
         if pool.recycle.max_age and pool.recycle.max_age < Duration(60):
             found.append(f"pools.{name}.recycle.max_age: under a minute, workers mostly start and stop")
-    return found
+    return [*found, *_too_many(config)]
+
+
+def _too_many(config: Config) -> Iterator[str]:
+    """Each pool may fit in for itself; whether all of them do together."""
+    pools = [pool for pool in config.pools.values() if pool.device == "cpu" and isinstance(pool.workers, int)]
+    wanted, there = sum(int(pool.workers) * worker_bytes(pool.model) for pool in pools), memory_bytes()
+    if wanted > there:
+        yield (
+            f"pools: all workers on the CPU take about {wanted / 1e9:.1f} GB, and there are {there / 1e9:.1f} GB; "
+            "the kernel will kill some of them"
+        )
 
 
 def _resolve_pool(pool: PoolConfig, memory: int) -> PoolConfig:

@@ -12,8 +12,8 @@ from typing import Any
 import jiwer
 import pytest
 
-from asrd_worker.models.lock import Lock, sums_of, write_lock
 from asrd_worker.models.places import LOCK
+from asrd_worker.models.pulling import lock_in_place
 from support.heavy import aligner, interpreter, packages
 from support.models import REPOSITORY, flip, write_cache
 
@@ -46,12 +46,6 @@ def said(job: dict[str, Any]) -> str:
     return "".join(segment["text"] for segment in job["segments"])
 
 
-def lock(directory: Path) -> Path:
-    """The same, locked."""
-    write_lock(directory, Lock(name=directory.name, kind="diarize", source="local", files=sums_of(directory)))
-    return directory
-
-
 class Bench:
     """Drives the engine in another interpreter, with a home of its own."""
 
@@ -59,8 +53,9 @@ class Bench:
         self._python = python
         self._folder = folder
         self.model = str(model)
-        self.aligner = str(lock(aligner(python, folder / "aligner")))
+        self.aligner = str(aligner(python, folder / "aligner"))
         """Directory of an alignment model with a lock."""
+        lock_in_place(Path(self.aligner))
 
     def drive(
         self, settings: dict[str, Any], jobs: list[dict[str, Any]], bad: list[dict[str, Any]] | None = None
@@ -76,6 +71,7 @@ class Bench:
             env={
                 **kept,
                 "HOME": str(home),
+                "ASRD_STATE_DIR": str(self._folder / "state"),
                 "PYTHONPATH": packages(self._folder / "packages"),
                 "CUDA_VISIBLE_DEVICES": "",
             },

@@ -182,18 +182,43 @@ def test_a_flipped_bit_in_a_folder_of_weights_is_named(diarize: Path) -> None:
         weights("diarize")
 
 
-def test_a_directory_of_any_kind_is_held_against_its_lock(tmp_path: Path) -> None:
-    """Such as one with an alignment model, which has no ``model.bin``."""
-    directory = write_model(tmp_path / "german", {"vocab.json": b"{}", "model.safetensors": b"weights"})
-    assert proven(directory) == directory
-    flip(directory / "vocab.json")
-    assert proven(directory) == directory, "there is nothing to hold it against"
+ALIGNER = {
+    "config.json": b'{"architectures": ["Wav2Vec2ForCTC"], "vocab_size": 31}',
+    "vocab.json": b"{}",
+    "pytorch_model.bin": b"weights",
+}
+PIPELINE = {"config.yaml": b"pipeline: {}", "segmentation/pytorch_model.bin": b"weights"}
 
-    write_lock(directory, Lock(name="german", kind="diarize", source="local", files=sums_of(directory)))
+
+@pytest.mark.parametrize(("files", "kind"), [(ALIGNER, "align"), (PIPELINE, "diarize"), (FILES, "whisper")])
+def test_a_directory_of_any_kind_can_be_locked_and_is_held_against_its_lock(
+    files: dict[str, bytes], kind: str, tmp_path: Path
+) -> None:
+    directory = write_model(tmp_path / "mine", files)
     assert proven(directory) == directory
-    flip(directory / "model.safetensors")
-    with pytest.raises(Damaged, match=r"german/model\.safetensors is damaged"):
+    assert lock_in_place(directory).kind == kind
+    assert lock_in_place(directory) == read_lock(directory)
+    for name in files:
+        assert proven(directory) == directory
+        flip(directory / name)
+        with pytest.raises(Damaged, match=f"{directory / name} is damaged"):
+            proven(directory)
+        flip(directory / name)
+
+
+def test_other_weights_that_the_library_would_rather_read_are_refused(tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "german", ALIGNER)
+    lock_in_place(directory)
+    write_model(directory, {"README.md": b"notes", "model.safetensors": b"others"})
+
+    with pytest.raises(Damaged, match=rf"model\.safetensors is not in {LOCK}"):
         proven(directory)
+
+
+@pytest.mark.parametrize("config", [b'{"architectures": ["WhisperForConditionalGeneration"]}', b"[]", b"\xff"])
+def test_what_is_neither_lacks_what_a_speech_model_has(config: bytes, tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"lacks model\.bin"):
+        lock_in_place(write_model(tmp_path / "raw", {"config.json": config, "model.safetensors": b"x"}))
 
 
 def test_weights_that_are_not_here_are_told_how_to_get() -> None:

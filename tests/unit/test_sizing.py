@@ -160,6 +160,17 @@ def test_what_is_odd_is_said() -> None:
 
 
 @pytest.mark.usefixtures("four_cores")
+def test_pools_that_fit_in_one_by_one_may_be_too_many_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "memory_bytes", lambda: 20 * GB)
+    one = _resolved(workers=2, model="large-v3")
+    assert sizing.warnings(Config(pools={"one": one})) == []
+    (said,) = sizing.warnings(Config(pools={"one": one, "other": one}))
+    assert "there are 20.0 GB" in said
+    on_gpu = _resolved(device="cuda", workers=2, model="large-v3")
+    assert sizing.warnings(Config(pools={"one": one, "other": on_gpu})) == []
+
+
+@pytest.mark.usefixtures("four_cores")
 def test_a_gpu_does_its_work_on_other_cores() -> None:
     assert sizing.warnings(Config(pools={"p": _resolved(device="cuda", workers=3, threads=4)})) == []
 

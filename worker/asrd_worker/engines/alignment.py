@@ -14,8 +14,10 @@ from whisperx.alignment import LANGUAGES_WITHOUT_SPACES, align, load_align_model
 
 from asrd_protocol.model import Word
 from asrd_worker.engines.base import LoadError
+from asrd_worker.engines.loading import first_line
 from asrd_worker.engines.word_times import Heard, timed
-from asrd_worker.models.resolve import installed
+from asrd_worker.models.check import proven
+from asrd_worker.models.resolve import cached, installed
 from asrd_worker.pcm import Samples
 
 _TITLES = ("mr", "mrs", "ms", "dr", "prof", "st", "mme", "mlle", "sr", "sra", "jr")
@@ -45,15 +47,16 @@ class Aligner:
         """A model by its directory or by its name.
 
         Raises:
-            LoadError: it is not here.
+            LoadError: it is not here, or damaged.
         """
-        where = _place(name, offline)
+        where = _place(name, offline, cache)
         try:
             model, metadata = load_align_model(
                 language, device, model_name=where, model_dir=cache, model_cache_only=offline
             )
         except (ValueError, OSError) as error:
-            raise LoadError(f"cannot load the alignment model {name}: {_cause(error)}") from None
+            cause = error.__context__ or error  # whisperX raises something of its own over what went wrong
+            raise LoadError(f"cannot load the alignment model {name}: {first_line(cause)}") from None
         whisperx.alignment.nltk_load = _splitter
         transformers.utils.logging.disable_progress_bar()
         return cls(model, metadata, language, device)
@@ -92,14 +95,14 @@ class Aligner:
         return text.split() if self._space else [letter for letter in text if letter.strip()]
 
 
-def _place(name: str, offline: bool) -> str:
-    """A directory, or a name that the library finds without a network if it must.
+def _place(name: str, offline: bool, cache: str | None) -> str:
+    """A directory, or a name that the library finds without a network if it must; verified where that can be done.
 
     Raises:
-        LoadError: it would have to be downloaded, or there is no such directory.
+        LoadError: it would have to be downloaded, there is no such directory, or a file of it is damaged.
     """
     if Path(name).is_dir():
-        return name
+        return str(proven(Path(name)))
     if name.startswith(("/", "./", "../", "~")):
         raise LoadError(f"there is no directory {name} with an alignment model")
     if name in torchaudio.pipelines.__all__:
@@ -108,7 +111,7 @@ def _place(name: str, offline: bool) -> str:
             raise LoadError(f"the alignment model {name} is not on this machine, and the pool is offline ({file})")
         return name
     pulled = installed(name)
-    return str(pulled) if pulled else name
+    return str(pulled) if pulled else cached(name, None, cache)
 
 
 def _splitter(resource: str) -> Any:
@@ -129,9 +132,3 @@ def _same(text: str, sentences: list[Sentence]) -> bool:
 def _plain(value: Any) -> float | None:
     """A float of Python's own."""
     return None if value is None else float(value)
-
-
-def _cause(error: Exception) -> str:
-    """The first line of what went wrong: whisperX raises something of its own over it."""
-    first = error.__context__ or error
-    return str(first).strip().partition("\n")[0]

@@ -11,9 +11,10 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Speakers
 from asrd_protocol.model import Diarization, Work
 from asrd_worker import clip
-from asrd_worker.engines.base import DeviceError, Diarizer, EngineFault, Listening, LoadError, Voices
+from asrd_worker.engines.base import Diarizer, EngineFault, Listening, LoadError, Voices
+from asrd_worker.engines.loading import first_line, load_error
 from asrd_worker.engines.quiet import hushed, prepare
-from asrd_worker.failures import of_gpu, ran_out
+from asrd_worker.failures import of_gpu
 from asrd_worker.recording import SAMPLE_RATE, Decoded, Samples
 from asrd_worker.speakers import cloud
 from asrd_worker.speakers.aside import Report, aside
@@ -75,7 +76,7 @@ class Pyannote(Diarizer):
         try:
             self.canary()
         except RuntimeError as error:
-            raise _load_error(error, self.settings) from None
+            raise _not_loaded(error, self.settings) from None
 
     def canary(self) -> str:
         """Who speaks in the built-in clip, to half a second. A service is paid by the second: it is asked whether it
@@ -131,7 +132,7 @@ class Pyannote(Diarizer):
         except LoadError:
             raise
         except Exception as error:  # of torch, of pickle, of whatever a pipeline is made of
-            raise _load_error(error, settings) from None
+            raise _not_loaded(error, settings) from None
 
 
 def _said(found: Diarization) -> str:
@@ -142,12 +143,8 @@ def _said(found: Diarization) -> str:
     return ", ".join(f"{who} speaks {round(2 * seconds) / 2:g} s" for who, seconds in spoken.items()) or "nobody speaks"
 
 
-def _load_error(error: Exception, settings: PyannoteSettings) -> Exception:
-    """Memory may be free again later; nothing else of this mends itself."""
-    said = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
-    if ran_out(error):
-        return error
-    what = f"cannot load {settings.model} on {settings.device}: {said}"
-    if settings.device != "cpu" and of_gpu(said):
-        return DeviceError(f"{what}; use device = 'cpu'", f"cuda:{settings.device_index}")
-    return LoadError(what)
+def _not_loaded(error: Exception, settings: PyannoteSettings) -> Exception:
+    """With what can be done about it."""
+    hint = "; use device = 'cpu'" if settings.device != "cpu" and of_gpu(first_line(error)) else ""
+    what = f"{settings.model} on {settings.device}"
+    return load_error(error, what, settings.device, settings.device_index, hint=hint)

@@ -11,8 +11,8 @@ from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Speakers
 from asrd_protocol.model import Diarization, Turn, Work
 from asrd_worker import clip
-from asrd_worker.engines.base import Diarizer, EngineFault, Listening, LoadError, Voices
-from asrd_worker.failures import out_of_memory
+from asrd_worker.engines.base import Diarizer, EngineFault, Listening, Voices
+from asrd_worker.engines.loading import load_error
 from asrd_worker.models import weights
 from asrd_worker.recording import SAMPLE_RATE, Decoded, Samples
 from asrd_worker.speakers.clusters import Bounds
@@ -48,9 +48,7 @@ class DiarizeLite(Diarizer):
         try:
             self._ear = Ear(model, self.settings.threads)
         except Exception as error:  # onnxruntime has its own, without a common base
-            if out_of_memory(str(error)):
-                raise
-            raise LoadError(f"cannot load {model}: {error}") from None
+            raise load_error(error, str(model), self.settings.device) from None
         self._clip = _duet(clip.samples())
 
     def warm_up(self) -> None:

@@ -12,15 +12,17 @@ from asrd_protocol.model import Segment, Word
 from asrd_worker import clip
 from asrd_worker.audio import Decoded
 from asrd_worker.counters import CountedModel, Counters
-from asrd_worker.engines import cublas, room
-from asrd_worker.engines.base import DeviceError, LoadError, Outline, Transcriber, Transcription
+from asrd_worker.engines import cublas
+from asrd_worker.engines.base import Outline, Transcriber, Transcription
 from asrd_worker.engines.batching import Batches
 from asrd_worker.engines.ladder import Ladder
+from asrd_worker.engines.loading import first_line, load_error
 from asrd_worker.engines.opening import opening_of, vad_options
-from asrd_worker.engines.whisper_checks import LANGUAGES, bad_option, check
+from asrd_worker.engines.room import Room
+from asrd_worker.engines.whisper_checks import LANGUAGES, bad_option, check, vocabulary_of
 from asrd_worker.engines.whisper_options import SYNONYMS, BatchSize, ModelSettings, WhisperOptions, kind_of
 from asrd_worker.engines.whisper_windows import as_batched, clips_of, cuts, obstacle
-from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
+from asrd_worker.failures import no_memory, ran_out
 from asrd_worker.models import resolve
 from asrd_worker.whole import Long, Whole
 
@@ -80,8 +82,8 @@ class FasterWhisper(Transcriber):
                 local_files_only=True,
             )
         except (RuntimeError, ValueError) as error:
-            raise _load_error(error, settings) from None
-        self._vocabulary = _vocabulary(self._model)
+            raise _not_loaded(error, settings) from None
+        self._vocabulary = vocabulary_of(self._model)
         self._clip = clip.samples()
         self._counters = Counters()
         self._ladder = Ladder()
@@ -94,9 +96,8 @@ class FasterWhisper(Transcriber):
         try:
             self.canary()
         except RuntimeError as error:
-            raise _load_error(error, self.settings) from None
-        on_card = self._model.model.device == "cuda"
-        self._free = room.free_bytes(self.settings.device_index) if on_card else None
+            raise _not_loaded(error, self.settings) from None
+        self._room = Room(cast(Any, self._model.model), self.settings.device_index)
 
     def canary(self) -> str:
         """The text of the built-in clip. What it counts is forgotten when the next job begins."""
@@ -137,10 +138,11 @@ class FasterWhisper(Transcriber):
         opening = opening_of(long.recording, options)
         if not opening.size:
             return said
+        threshold = options.language_detection_threshold
         language, probability, _ = self._model.detect_language(
             opening,
             language_detection_segments=options.language_detection_segments,
-            language_detection_threshold=options.language_detection_threshold or 0.5,
+            language_detection_threshold=0.5 if threshold is None else threshold,
         )
         return msgspec.structs.replace(said, language=language, language_probability=round(float(probability), 6))
 
@@ -180,12 +182,8 @@ class FasterWhisper(Transcriber):
         return 0, [f"decoded without batches because of option {found[0]}: {found[1]}"]
 
     def _pools_batch_size(self, options: WhisperOptions) -> int:
-        if self.settings.batch_size != "auto":
-            return int(self.settings.batch_size)
-        model = self._model.model
-        if model.device != "cuda":
-            return 0
-        return room.fitting(self._free, model.width, options.beam_size, model.compute_type)
+        given = self.settings.batch_size
+        return self._room.windows(options.beam_size) if given == "auto" else given
 
     def _explained(self, error: Exception) -> Exception:
         """What the job is to be told."""
@@ -225,11 +223,6 @@ class FasterWhisper(Transcriber):
         return found
 
 
-def _vocabulary(model: WhisperModel) -> int:
-    """How many tokens the model has. The last 1501 are time stamps; the tokenizer's file may leave them out."""
-    return int(model.hf_tokenizer.token_to_id("<|notimestamps|>")) + 1 + 1501
-
-
 def _keywords(options: WhisperOptions) -> dict[str, Any]:
     keywords = {field: getattr(options, field) for field in options.__struct_fields__ if field != "batch_size"}
     keywords["vad_parameters"] = vad_options(options)
@@ -259,17 +252,12 @@ def _segment(index: int, segment: Any, temperature: float | None, *, words: bool
     )
 
 
-def _load_error(error: Exception, settings: WhisperSettings) -> Exception:
-    """Memory may be free again later; nothing else of this mends itself."""
-    said = str(error)
-    if out_of_memory(said):
-        return error
-    hint = ""
+def _not_loaded(error: Exception, settings: WhisperSettings) -> Exception:
+    """With what can be done about it."""
+    said, hint = first_line(error), ""
     if "libcublas" in said:
         hint = f"; {cublas.hint()}"
     elif "driver version" in said or "no CUDA" in said:
         hint = f"; CTranslate2 sees {ctranslate2.get_cuda_device_count()} GPU(s), use device = 'cpu'"
-    what = f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}"
-    if settings.device == "cuda" and of_gpu(said):
-        return DeviceError(what, f"cuda:{settings.device_index}")
-    return LoadError(what)
+    what = f"{settings.model} on {settings.device} as {settings.compute_type}"
+    return load_error(error, what, settings.device, settings.device_index, hint=hint)

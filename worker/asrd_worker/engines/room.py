@@ -1,4 +1,4 @@
-"""How many windows a graphics card has room for, beside the model that is on it.
+"""How many windows a graphics card has room for, beside the models that are on it.
 
 The free memory is measured, by the driver that CTranslate2 computes with: a card has the same number for both. What a
 window needs is guessed from the width of the model: a bound for a long text, above what is usual.
@@ -7,6 +7,8 @@ window needs is guessed from the width of the model: a bound for a long text, ab
 import ctypes
 from collections.abc import Callable
 from typing import Any
+
+from asrd_worker.counters import CountedModel
 
 MOST = 16
 """Windows at once that ``auto`` chooses at most; more gain little."""
@@ -58,7 +60,22 @@ def window_bytes(width: int, beam_size: int, compute_type: str) -> int:
 
 
 def fitting(free: int | None, width: int, beam_size: int, compute_type: str) -> int:
-    """Windows at once, 1 to ``MOST``."""
-    if free is None:
+    """Windows at once, 1 to ``MOST``. The width is 0 of a model that has not computed anything yet."""
+    if free is None or not width:
         return UNKNOWN
     return max(1, min(MOST, int(SHARE * free) // window_bytes(width, beam_size, compute_type)))
+
+
+class Room:
+    """What the batch size ``auto`` comes to: the memory is asked for once, when all models are loaded and warm."""
+
+    def __init__(self, model: CountedModel, device_index: int) -> None:
+        self._model = model
+        self._on_card = model.device == "cuda"
+        self._free = free_bytes(device_index) if self._on_card else None
+
+    def windows(self, beam_size: int) -> int:
+        """At once; 0 without a card, for one after the other."""
+        if not self._on_card:
+            return 0
+        return fitting(self._free, self._model.width, beam_size, self._model.compute_type)

@@ -7,6 +7,7 @@ outside of CTranslate2's arrays, and a clip that starts long before the audio is
 import math
 from collections.abc import Iterable, Sequence
 
+from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from asrd_protocol.codec import did_you_mean
@@ -31,6 +32,11 @@ def check(options: WhisperOptions, vocabulary: int) -> None:
         _check_tokens("initial_prompt", options.initial_prompt or [], vocabulary)
     _check_tokens("suppress_tokens", options.suppress_tokens or [], vocabulary)
     _check_clips(options.clip_timestamps)
+
+
+def vocabulary_of(model: WhisperModel) -> int:
+    """How many tokens the model has. The last 1501 are time stamps; the tokenizer's file may leave them out."""
+    return int(model.hf_tokenizer.token_to_id("<|notimestamps|>")) + 1 + 1501
 
 
 def bad_option(name: str, said: str) -> EngineFault:

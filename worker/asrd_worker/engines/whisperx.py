@@ -17,9 +17,11 @@ from asrd_worker import clip
 from asrd_worker.counters import Counters
 from asrd_worker.engines import cublas
 from asrd_worker.engines.aligners import Aligners
-from asrd_worker.engines.base import DeviceError, EngineFault, LoadError, Outline, Transcriber, Transcription
+from asrd_worker.engines.base import EngineFault, LoadError, Outline, Transcriber, Transcription
 from asrd_worker.engines.ladder import Ladder
+from asrd_worker.engines.loading import first_line, load_error
 from asrd_worker.engines.quiet import hushed, prepare
+from asrd_worker.engines.room import Room
 from asrd_worker.engines.whisper_checks import LANGUAGES
 from asrd_worker.engines.whisper_options import SYNONYMS
 from asrd_worker.engines.whisperx_options import (
@@ -32,7 +34,7 @@ from asrd_worker.engines.whisperx_options import (
     unused,
 )
 from asrd_worker.engines.word_times import timed
-from asrd_worker.failures import no_memory, of_gpu, out_of_memory, ran_out
+from asrd_worker.failures import no_memory, ran_out
 from asrd_worker.models import resolve
 from asrd_worker.pcm import SAMPLE_RATE, Decoded, Samples
 from asrd_worker.whole import Long, Whole
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from asrd_worker.engines.alignment import Aligner
     from asrd_worker.engines.whisperx_windows import Text, Window
 
-_GREEDY = WhisperXOptions(language="en", beam_size=1)
+_GREEDY = WhisperXOptions(language="en", beam_size=1, batch_size=1)
 """How the built-in clip is transcribed."""
 
 _INSTALL = "`asrd engines install whisperx` brings what it needs"
@@ -102,7 +104,7 @@ class WhisperX(Transcriber):
             self._windows = Windows(pipeline(directory, self.settings), self._counters)
             self._aligners = Aligners.load(self.settings)
         except (RuntimeError, ValueError) as error:
-            raise _load_error(error, self.settings) from None
+            raise _not_loaded(error, self.settings) from None
         except (ImportError, OSError) as error:  # a library that was built for another CUDA is an OSError
             raise LoadError(f"the engine 'whisperx' cannot be imported ({error}); {_INSTALL}") from None
 
@@ -118,12 +120,13 @@ class WhisperX(Transcriber):
             for aligner in self._aligners:
                 aligner.speaking("en").align(text, 0.0, self._clip.size / SAMPLE_RATE, self._clip, "nearest")
         except RuntimeError as error:
-            raise _load_error(error, self.settings) from None
+            raise _not_loaded(error, self.settings) from None
+        self._room = Room(self._windows.model, self.settings.device_index)
 
     def canary(self) -> str:
         """The text of the built-in clip. What it counts is forgotten when the next job begins."""
         plan = self._plan(_GREEDY, "en")
-        self._ladder.begin(1)
+        self._ladder.begin(plan.batch_size)
         return "".join(text.text for text in self._texts(self._clip, self._find(self._clip, plan), plan)).strip()
 
     def transcribe(self, heard: Decoded, options: WhisperXOptions) -> Transcription:
@@ -195,17 +198,21 @@ class WhisperX(Transcriber):
         onset = settings.vad_onset if options.vad_onset is None else options.vad_onset
         offset = settings.vad_offset if options.vad_offset is None else options.vad_offset
         check_thresholds(onset, offset)
-        batch_size = settings.batch_size if options.batch_size is None else options.batch_size
         translated = options.task == "translate" and self._windows.multilingual
         return _Plan(
             options=options,
             language=language,
-            batch_size=max(1, batch_size),
+            batch_size=max(1, self._batch_size(options)),
             chunk_size=options.chunk_size or settings.chunk_size,
             onset=onset,
             offset=offset,
             aligner=self._aligners.choose(options, language, translated=translated),
         )
+
+    def _batch_size(self, options: WhisperXOptions) -> int:
+        """Windows at once, at most; 0 is one, as in other engines."""
+        given = self.settings.batch_size if options.batch_size is None else options.batch_size
+        return self._room.windows(options.beam_size) if given == "auto" else given
 
     def _find(self, samples: Samples, plan: _Plan) -> "list[Window]":
         return self._windows.find(samples, onset=plan.onset, offset=plan.offset, chunk_size=plan.chunk_size)
@@ -263,19 +270,14 @@ class WhisperX(Transcriber):
         return found
 
 
-def _load_error(error: Exception, settings: WhisperXSettings) -> Exception:
-    """Memory may be free again later; nothing else of this mends itself."""
-    said = str(error).strip().partition("\n")[0]
-    if out_of_memory(said):
-        return error
-    hint = ""
+def _not_loaded(error: Exception, settings: WhisperXSettings) -> Exception:
+    """With what can be done about it."""
+    said, hint = first_line(error), ""
     if "libcublas" in said:
         hint = f"; {cublas.hint()}"
     elif "driver version" in said or "no CUDA" in said or "NVIDIA" in said:
         hint = "; there is no GPU that it can use, set device = 'cpu'"
     elif "float16" in said and settings.device == "cpu":
         hint = "; a CPU takes compute_type = 'int8' or 'float32'"
-    what = f"cannot load {settings.model} on {settings.device} as {settings.compute_type}: {said}{hint}"
-    if settings.device == "cuda" and of_gpu(said):
-        return DeviceError(what, f"cuda:{settings.device_index}")
-    return LoadError(what)
+    what = f"{settings.model} on {settings.device} as {settings.compute_type}"
+    return load_error(error, what, settings.device, settings.device_index, hint=hint)

@@ -28,7 +28,8 @@ Interpolation = Literal["nearest", "linear", "ignore"]
 class WhisperXSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pool may set. The first part is what a job gets that says nothing of it."""
 
-    batch_size: BatchSize = 8
+    batch_size: BatchSize | Literal["auto"] = 8
+    """``auto`` by the memory of a graphics card, and one window after the other without one."""
     chunk_size: ChunkSize = 30
     vad_onset: Threshold = 0.5
     vad_offset: Threshold = 0.363

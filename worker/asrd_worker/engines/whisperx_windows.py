@@ -19,6 +19,7 @@ from whisperx.asr import FasterWhisperPipeline, find_numeral_symbol_tokens, load
 
 from asrd_protocol.model import Segment, Word
 from asrd_worker.counters import CountedModel, Counters
+from asrd_worker.engines.whisper_checks import vocabulary_of
 from asrd_worker.engines.word_times import Heard
 from asrd_worker.pcm import SAMPLE_RATE, Samples
 
@@ -120,8 +121,13 @@ class Windows:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model has. The last 1501 are time stamps; the tokenizer's file may leave them out."""
-        return int(self._model.hf_tokenizer.token_to_id("<|notimestamps|>")) + 1 + 1501
+        """How many tokens the model has."""
+        return vocabulary_of(self._model)
+
+    @property
+    def model(self) -> CountedModel:
+        """What computes."""
+        return self._inner
 
     @property
     def options(self) -> TranscriptionOptions:

@@ -11,7 +11,7 @@ import msgspec
 from asrd_protocol.codec import did_you_mean
 from asrd_worker.models.faults import NoSuchModel
 
-Kind = Literal["whisper", "diarize"]
+Kind = Literal["whisper", "align", "diarize"]
 Source = Literal["hub", "pypi", "local"]
 
 

