@@ -38,6 +38,7 @@ class Played:
         handler = type("Handler", (_Handler,), {"played": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.place = f"{self.url}/bucket/place?signature=x"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, {"status": "OK"})
             case "POST", "/v1/media/input":
                 assert json.loads(body)["url"].startswith("media://")
-                self._send(201, {"url": f"{self.played.url}/bucket/place?signature=x"})
+                self._send(201, {"url": self.played.place})
             case "PUT", "/bucket/place?signature=x":
                 self.played.uploaded = body
                 self._send(200, {})
@@ -217,6 +218,12 @@ def test_what_a_refusal_means(service: Played, path: str, statuses: list[int], c
 
     assert raised.value.fault.code == code
     assert KEY not in raised.value.fault.message
+
+
+def test_audio_is_not_sent_in_the_clear(service: Played) -> None:
+    service.place = "http://bucket.example/place"
+    with pytest.raises(EngineFault, match="in the clear"):
+        _listen(_engine(service))
 
 
 def test_a_hiccup_while_waiting_is_no_failure(service: Played) -> None:

@@ -64,7 +64,10 @@ class Courses:
     def try_again(self, part: Part, pause: float = 0.0) -> None:
         """At once, or after a delay; ``pause``: the least that the fault asks for."""
         self.returning.append(part)
-        least, most = part.pause(self.pools[part.ticket.pool].retries)
+        policy = self.pools[part.ticket.pool].retries
+        least, most = part.pause(policy)
+        wanted = part.ticket.retries.delay_max if part.ticket.retries else None
+        pause = min(pause, policy.delay_max if wanted is None else wanted)
         part.delay = max(pause, least), max(pause, most)
         if part.delay[1]:
             part.state, part.alarm = "waiting", 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrd_protocol.faults import Code
+from asrd_protocol.faults import Code, Fault
 from asrd_protocol.messages import Retries
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
@@ -97,6 +97,16 @@ def test_the_delays_of_a_job_grow(play: Play) -> None:
     play.wake("a")
     play.exit("p/1.1", "SIGSEGV")
     assert play.waits("a") == 4.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"), [(None, 2.0), (1.0, 2.0), (30.0, 30.0), (3600.0, 1000.0), (float("nan"), 1000.0), (-5.0, 2.0)]
+)
+def test_a_fault_may_ask_for_a_longer_pause(play: Play, asked: float | None, waits: float) -> None:
+    play.submit("a")
+    fault = Fault.of(Code.ENGINE_UNAVAILABLE, "no room now", retry_after=asked)
+    play.tell(ev.StepFaulted(seat("p/0.1"), 1, fault, leave=False))
+    assert play.waits("a") == waits
 
 
 def test_an_alarm_of_a_former_delay_does_nothing(play: Play) -> None:

@@ -115,7 +115,8 @@ class Course:
         """A try gave a fault instead of a result."""
         if verdict := job.ending or after_fault(step, fault, job.retries, more=more):
             return self.hopeless(job, step, verdict)
-        return self._again(job, step, seat, fault.message, str(fault.code), fault.retry_after or 0.0)
+        pause = min(job.retries.delay_max, fault.retry_after or 0.0)
+        return self._again(job, step, seat, fault.message, str(fault.code), pause)
 
     def _again(self, job: Job, step: Step, seat: str, why: str, cause: str, pause: float = 0.0) -> Out:
         """Try the step again on another worker, after a pause of so many seconds at least."""

@@ -159,7 +159,8 @@ class RetryPolicy(_Table, frozen=True, kw_only=True):
     backoff: Backoff = "exponential"
     """How the delays grow from try to try: 1 1 1, 1 2 3, 1 2 4 or 1 2 3 5 times ``delay``."""
     delay: Duration = Duration(0)
-    """Before the second try; 0: every try follows at once, on another worker."""
+    """Before the second try; 0: every try follows at once, on another worker, unless the fault asks for a pause, as a
+    full disk does."""
     delay_max: Duration = Duration(60)
     """The longest delay."""
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1

@@ -82,10 +82,9 @@ class Service:
         Raises:
             LoadError: there is no key, or the address would send it in the clear.
         """
-        address = urlsplit(url)
         if not key:
             raise LoadError(f"pyannoteAI's service needs a key: set {KEY} in the pool's env")
-        if address.scheme != "https" and address.hostname not in _LOOPBACK:
+        if not _private(url):
             raise LoadError(f"api_url {url!r} is not https: the key would be sent in the clear")
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -118,6 +117,8 @@ class Service:
         try:
             media = f"media://asrd/{secrets.token_hex(16)}.wav"
             place = _read(self._ask("POST", "/media/input", {"url": media}), _Place)
+            if not _private(place.url):
+                raise EngineFault(Fault.of(Code.ENGINE_ERROR, "pyannoteAI's service wants the audio sent in the clear"))
             self._upload(place.url, samples, report)
             accepted = _read(self._ask("POST", "/diarize", self._order(media, wanted)), _Accepted)
             job = self._result(accepted.job_id, _UPLOADED * duration, report)
@@ -182,6 +183,12 @@ class Service:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error) or type(error).__name__
             raise _unreachable(f"cannot be reached ({reason})") from None
+
+
+def _private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent there."""
+    address = urlsplit(url)
+    return address.scheme == "https" or address.hostname in _LOOPBACK
 
 
 def _wav(samples: Samples, report: Report) -> Iterator[bytes]:
