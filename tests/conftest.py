@@ -6,11 +6,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.daemon import Daemon, running
+from support.opened import Opened
 
 # Whoever runs the tests in the background ignores Ctrl-C for them, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that is busy has no bearing on laws; `--hypothesis-profile=default` looks for other examples.
+settings.register_profile("asrd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("asrd")
 
 SPEECH = Path(__file__).parent / "data" / "librivox"
 
@@ -19,6 +25,13 @@ SPEECH = Path(__file__).parent / "data" / "librivox"
 def private_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that is told no state directory must not find the user's own."""
     monkeypatch.setenv("ASRD_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    """What a failed test leaves open must not fail another one."""
+    with Opened.tidied():
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from asrd_protocol.exits import Exit
 from asrd_supervisor.config import decode
 from support.daemon import MARK
+from support.opened import begun
 from support.wait import eventually
 
 SHORT = ("--jobs", "20", "--seconds", "0.06")
@@ -37,7 +38,7 @@ class Place:
         environ = {**os.environ, MARK: self._mark, "TMPDIR": str(self.temporary)}
         pipe = subprocess.PIPE
         command = [sys.executable, "-P", "-m", "asrd_lab", *arguments]
-        return subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True, cwd=self.root)
+        return begun(subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True, cwd=self.root))
 
     def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         """What it says on stdout and on stderr."""

@@ -59,7 +59,7 @@ MAX_RSS = 150 << 20
 MAX_STALL_S = 10.0
 """A daemon that is there and takes longer to answer the control socket hangs; far above what a busy machine does."""
 
-LEAST_GOODPUT = 0.25
+LEAST_GOODPUT = 0.1
 """Share of the calm figure; the aim is 0.7, but the machine may be busy with something else in one of the two."""
 
 

@@ -26,7 +26,8 @@ Samples = npt.NDArray[np.float32]
 RATE = 16_000
 GRID_S = 0.01
 WHEEL = "pyannote-audio==4.0.7"
-FETCH_S = 300
+FETCH_S = 90
+"""Less than a test may take, or what is slow to come would fail it and not skip it."""
 
 
 class Said(NamedTuple):

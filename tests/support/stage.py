@@ -20,15 +20,15 @@ TWO: dict[str, Any] = {"do": "speak", "text": " two"}
 
 QUICK = """
 [pools.default.deadlines]
-start = "3s"
-warm_up = "2s"
+start = "8s"
+warm_up = "6s"
 busy_floor = "1500ms"
 busy_factor = 1.0
 stop = "1s"
 kill = "300ms"
-cancel = "300ms"
+cancel = "3s"
 """
-"""Deadlines that a test can wait for."""
+"""Deadlines that a test can wait for, and that a worker meets on a busy machine."""
 
 UNHURRIED = QUICK.replace('"1500ms"', '"30s"')
 """The same for jobs that take their time."""

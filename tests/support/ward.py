@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from support.daemon import Daemon
+from support.opened import Opened
 from support.stage import ONE, Script
 from support.wait import eventually
 from support.wire import Answer, Wire
@@ -93,6 +94,7 @@ class Rounds:
     def __init__(self, daemon: Daemon, job: Callable[[], Any] | None = None) -> None:
         """``job`` does one; by default a script is played."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        Opened.note(self, self.close)
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         for prefix in self.PREFIXES:
@@ -114,6 +116,7 @@ class Rounds:
 
     def close(self) -> None:
         """Listen no more."""
+        Opened.forget(self)
         self._context.destroy(linger=0)
 
     def look(self) -> None:
@@ -167,6 +170,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run)
         self.glances: list[Glance] = []
         self._thread.start()
+        Opened.note(self, self.close)
 
     def _run(self) -> None:
         while not self._over.wait(self._every):
@@ -177,6 +181,7 @@ class Pulse:
 
     def close(self) -> None:
         """Ask no more."""
+        Opened.forget(self)
         self._over.set()
         self._thread.join()
         self._wire.close()

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import zmq
 
+from support.opened import Opened
+
 Answer = dict[str, Any]
 Prepare = Callable[["zmq.Socket[bytes]"], None]
 
@@ -35,6 +37,7 @@ class Wire:
     def _open(self, address: str, kind: str, encoding: str, timeout: float, prepare: Prepare | None) -> None:
         self._json = encoding == "json"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        Opened.note(self, self.close)
         self._socket = self._context.socket(zmq.REQ if kind == "req" else zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVTIMEO, int(timeout * 1000))
@@ -44,6 +47,7 @@ class Wire:
 
     def close(self) -> None:
         """Let go."""
+        Opened.forget(self)
         self._context.destroy(linger=0)
 
     def send(self, question: str, body: bytes | None = None, **fields: Any) -> None:
