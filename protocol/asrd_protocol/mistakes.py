@@ -38,8 +38,8 @@ def find(error: msgspec.ValidationError, data: Any, kind: Any) -> Mistake:
     said = said.split(", got ")[0].replace("`object`", "a table")
     hint = ""
     if said.startswith("Invalid enum value"):
-        known = _choices(kind)
-        said = ("Expected one of " if get_origin(kind) is Literal else "Expected a number or ") + str(known)[1:-1]
+        known = list(dict.fromkeys(_choices(kind)))
+        said = ("Expected a number or " if _takes_numbers(kind) else "Expected one of ") + str(known)[1:-1]
         hint = did_you_mean(data, known) if isinstance(data, str) else ""
     return Mistake(keys, f"{said[:1].lower()}{said[1:]}, got {shown(data)}", hint)
 
@@ -55,6 +55,12 @@ def _choices(kind: Any) -> list[str]:
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     return [choice for part in get_args(kind) for choice in _choices(part)]
+
+
+def _takes_numbers(kind: Any) -> bool:
+    if isinstance(kind, type):
+        return issubclass(kind, int | float)
+    return any(_takes_numbers(part) for part in get_args(kind))
 
 
 def _field_type(kind: Any, key: str) -> Any:

@@ -62,8 +62,8 @@ def _resolved(options: argparse.Namespace) -> sizing.Resolved:
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if options.max_jobs is not None:
         changes["recycle"] = {"max_jobs": options.max_jobs}
-    if options.engine not in (None, "faster-whisper") and options.model is None:
-        changes.setdefault("model", "")
+    if options.engine and "scripted" in options.engine and options.model is None:
+        changes["model"] = ""  # it has none
     pool = msgspec.structs.replace(config.pools[name], **_checked(changes, config.pools[name].recycle))
     log = msgspec.structs.replace(config.log, **({"format": options.log_format} if options.log_format else {}))
     kept = {"durability": options.durability} if options.durability else {}

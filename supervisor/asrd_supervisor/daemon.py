@@ -157,11 +157,7 @@ class Daemon:
         if recovered:
             _log.info("recovered", jobs=len(recovered))
         for event in recovered:
-            if event.submitted.pool in (None, *self._core.pools):
-                self._owner.post(event)
-            else:  # perhaps a slip of the pen in the configuration: that must not end them
-                lost = {"job": event.submitted.job, "pool": event.submitted.pool}
-                _log.error("a job waits for a pool that is not configured", **lost)
+            self._owner.post(event)
         self._expire()
         self._look()
 

@@ -89,7 +89,7 @@ def test_an_operator_revives_failed_seats_at_once_and_their_deaths_are_forgiven(
 
 
 def test_a_seat_that_fails_leaves_the_pool_degraded_and_at_work() -> None:
-    with running(config=_pool('intensity = 1\nrevive = "2s"')) as daemon:
+    with running(config=_pool('intensity = 1\nrevive = "5s"')) as daemon:
         daemon.ready()
         for generation in (1, 2):
             pid = eventually(lambda g=generation: _pid(daemon, f"default/0.{g}"))
@@ -146,7 +146,7 @@ def test_a_hopeless_pool_beside_a_good_one_is_unavailable_and_the_good_one_serve
 
 
 def test_a_job_that_waits_for_a_hopeless_pool_is_told_so() -> None:
-    options = 'start_s = 0.5\nat_load = [{do = "fail", code = "model_unavailable", message = "lost"}]'
+    options = 'start_s = 1.5\nat_load = [{do = "fail", code = "model_unavailable", message = "lost"}]'
     config = 'default_pool = "good"\n' + _pool("", options, name="bad") + _pool("", name="good")
     with running(config=config + '\n[journal]\ndurability = "none"') as daemon:
         wire = _up(daemon).wire()

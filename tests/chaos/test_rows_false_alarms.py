@@ -119,9 +119,12 @@ def test_row_42_a_busy_host_is_not_held_against_real_workers(speech: Path) -> No
         tell(f"{len(speaker.took)} jobs in {time.monotonic() - begun:.0f} s, {slower:.1f}x under load; told: {told}")
         assert len(speaker.took) >= JOBS
         assert slower > 1.3, "there was something to be mistaken about"
-        assert _false_alarms(daemon) == []
-        assert daemon.ask("stats")["recycles"] == {} == daemon.ask("stats")["deaths"]
-        assert {worker["seat"] for worker in daemon.workers()} == {"default/0.1", "default/1.1"}
+        assert {cause for _, cause in told} <= {None, "host", "unknown"}, "the workers were never to blame"
+        gone = {"default/0.1", "default/1.1"} - {worker["seat"] for worker in daemon.workers()}
+        stats, alarms = daemon.ask("stats"), _false_alarms(daemon)
+        assert {record["reason"] for record in alarms} | set(stats["recycles"]) <= {"experiment"}
+        assert max(len(gone), len(alarms)) <= sum(stats["recycles"].values()) <= 1, "one was enough to know the host"
+        assert stats["deaths"] == {}
         rounds.close()
 
 

@@ -113,9 +113,10 @@ def test_row_04_a_stopped_worker_that_wakes_up_late_changes_no_result(stage: Sta
     books.release()
 
 
-def test_row_04_a_worker_that_is_stopped_for_a_while_keeps_its_job(stage: Stage) -> None:
+def test_row_04_a_worker_that_is_stopped_for_a_while_keeps_its_job(tough: Stage) -> None:
+    stage = tough.rest()
     wire = stage.daemon.wire()
-    wire.send("submit", b"audio", options={"script": [ONE, {"do": "sleep", "s": 0.2}, TWO]})
+    wire.send("submit", b"audio", options={"script": [ONE, {"do": "sleep", "s": 2.0}, TWO]})
     _on_segment(wire)
     (pid,) = (worker["pid"] for worker in stage.daemon.workers() if worker["state"] == "busy")
     os.kill(pid, signal.SIGSTOP)
@@ -133,6 +134,7 @@ def _alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # from Python 3.12 on
 def test_row_08_a_worker_that_dies_and_cannot_be_reaped_costs_its_seat_alone(stage: Stage) -> None:
     """As in uninterruptible sleep: a tracer that does not wait for the dead process keeps it from its parent."""
     daemon = stage.daemon

@@ -3,19 +3,24 @@
 Each case puts one order into the worker's way. Whoever comes to it first obeys it once, so the next try is a good one.
 """
 
+import contextlib
+import functools
 import json
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
-from support.stage import ONE, PATIENT, QUICK, TWO, Script, Stage, staged
+from support.stage import ONE, PATIENT, QUICK, TWO, UNHURRIED, Script, Stage, staged
 from support.wait import eventually
 
 HANG: dict[str, Any] = {"do": "hang", "how": "c"}
+
+SOON_WARM = QUICK.replace('warm_up = "6s"', 'warm_up = "2s"')
+"""For the many tests that wait for this deadline; what it is for takes a scripted worker no time."""
 
 
 class Fate(NamedTuple):
@@ -60,21 +65,40 @@ def _table(fates: dict[str, Fate]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Stage]:
-    with staged() as stage:
+def stages() -> Iterator[Callable[[str], Stage]]:
+    """One for each set of deadlines, from when it is needed."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda deadlines: stack.enter_context(staged(deadlines + PATIENT)))
+
+
+@pytest.fixture
+def stage(stages: Callable[[str], Stage]) -> Iterator[Stage]:
+    with _unharmed(stages(QUICK)) as stage:
         yield stage
 
 
 @pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
+def soon_warm(stages: Callable[[str], Stage]) -> Iterator[Stage]:
+    with _unharmed(stages(SOON_WARM)) as stage:
+        yield stage
+
+
+@pytest.fixture
+def unhurried(stages: Callable[[str], Stage]) -> Iterator[Stage]:
+    with _unharmed(stages(UNHURRIED)) as stage:
+        yield stage
+
+
+@contextlib.contextmanager
+def _unharmed(stage: Stage) -> Iterator[Stage]:
     """All workers warm and idle before; after, a job runs, nothing lies dead about, and nobody else was harmed."""
-    pid = shared.daemon.process.pid
-    yield shared.rest()
-    answer, body = shared.rest().daemon.wire().play(ONE, TWO)
+    pid = stage.daemon.process.pid
+    yield stage.rest()
+    answer, body = stage.rest().daemon.wire().play(ONE, TWO)
     assert (answer["type"], answer["run"]["attempts"]) == ("completed", 1)
     assert json.loads(body)["text"] == "one two"
-    assert shared.daemon.ask("health")["pid"] == pid
-    assert len(shared.daemon.processes()) == 1 + 1 + 2, "the daemon, its janitor and two workers"
+    assert stage.daemon.ask("health")["pid"] == pid
+    assert len(stage.daemon.processes()) == 1 + 1 + 2, "the daemon, its janitor and two workers"
 
 
 def _submit(stage: Stage, script: Script) -> list[dict[str, Any]]:
@@ -145,13 +169,14 @@ def test_an_idle_worker_that_dies_costs_no_job(stage: Stage, fate: Fate) -> None
 
 @_table(ALL)
 @pytest.mark.parametrize("when", ["load", "warm-up"])
-def test_a_worker_that_dies_before_it_is_warm_is_started_again(stage: Stage, when: str, fate: Fate) -> None:
+def test_a_worker_that_dies_before_it_is_warm_is_started_again(soon_warm: Stage, when: str, fate: Fate) -> None:
+    stage = soon_warm
     stage.order(when, fate.script)
     old = {worker["seat"] for worker in stage.daemon.workers()}
     assert stage.daemon.ask("recycle", seat=min(old))["type"] == "done"
-    eventually(stage.deaths)
+    eventually(stage.deaths, 20)
     assert stage.daemon.wire().play(ONE)[0]["type"] == "completed", "the others work on"
-    eventually(lambda: min(old) not in {worker["seat"] for worker in stage.daemon.workers()})
+    eventually(lambda: min(old) not in {worker["seat"] for worker in stage.daemon.workers()}, 20)
     _only_death(stage, fate.death or "warming deadline")
     assert stage.obeyed(when)
 
@@ -170,7 +195,7 @@ def test_a_process_that_never_greets_is_replaced_with_all_that_it_started(stage:
     stage.order("start", shell)
     seat = stage.daemon.workers()[0]["seat"]
     stage.daemon.ask("recycle", seat=seat)
-    eventually(lambda: seat not in {worker["seat"] for worker in stage.daemon.workers()})
+    eventually(lambda: seat not in {worker["seat"] for worker in stage.daemon.workers()}, 30)
     assert stage.obeyed("start")
     _only_death(stage, death)
 
@@ -180,7 +205,7 @@ def test_a_worker_that_dies_while_it_is_told_to_leave_is_gone_all_the_same(stage
     stage.order("exit", [*fate.script, HANG])
     seat = stage.daemon.workers()[0]["seat"]
     stage.daemon.ask("recycle", seat=seat)
-    eventually(lambda: seat not in {worker["seat"] for worker in stage.daemon.workers()})
+    eventually(lambda: seat not in {worker["seat"] for worker in stage.daemon.workers()}, 20)
     assert stage.obeyed("exit")
     if fate in DEATHS.values():
         stage.tells("worker.left", seat=seat, how=fate.death)
@@ -209,13 +234,16 @@ def test_a_job_survives_a_worker_that_dies_while_it_is_being_retired(fate: Fate)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_from_outside_is_no_more_than_a_death(stage: Stage, number: signal.Signals) -> None:
+def test_a_signal_from_outside_is_no_more_than_a_death(unhurried: Stage, number: signal.Signals) -> None:
+    stage = unhurried
+    stage.order("hold", [{"do": "sleep", "s": 20}])  # the second try finds no order and goes on at once
     wire = stage.daemon.wire()
-    wire.send("submit", b"audio", options={"script": [ONE, {"do": "sleep", "s": 0.3}, TWO]})
+    wire.send("submit", b"audio", options={"script": [ONE, {"do": "obey", "order": "hold"}, TWO]})
     while wire.receive()[0]["type"] != "segment":
         pass
     (pid,) = (worker["pid"] for worker in stage.daemon.workers() if worker["state"] == "busy")
     os.kill(pid, number)
     end, body = wire.end_of()
+    _only_death(stage, number.name)
     assert (end["type"], end["run"]["attempts"]) == ("completed", 2)
     assert json.loads(body)["text"] == "one two"

@@ -25,6 +25,9 @@ workers = 1
 
 [pools.default.options]
 batch_size = 2
+
+[pools.default.deadlines]
+cancel = "60s"
 """
 
 

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from support.stage import ONE, PATIENT, UNHURRIED, Stage, staged
 from support.wait import eventually
 from support.wire import Wire
 
-UNTIL_CANCELLED: list[dict[str, Any]] = [ONE, {"do": "sleep", "s": 0.02}] * 500
+UNTIL_CANCELLED: list[dict[str, Any]] = [ONE, {"do": "sleep", "s": 0.05}] * 500
+
+UNTIL_ASKED: dict[str, Any] = {"do": "sleep", "s": 1.2}
+"""Long enough for a cancel to come, and well below the grace that a worker then has."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +31,8 @@ def stage(shared: Stage) -> Stage:
 
 @pytest.fixture
 def wire(stage: Stage) -> Iterator[Wire]:
-    wire = Wire(stage.daemon.directory)
-    yield wire
-    wire.close()
+    with closing(Wire(stage.daemon.directory)) as wire:
+        yield wire
 
 
 def _run(wire: Wire, script: list[dict[str, Any]]) -> str:
@@ -83,7 +86,7 @@ def test_a_job_that_hangs_is_ended_by_force_after_the_grace(stage: Stage, wire: 
     job = _run(wire, [ONE, {"do": "sleep", "s": 0.1}, {"do": "hang", "how": how}])
     start = time.monotonic()
     _cancelled(stage.daemon.wire().ask("cancel", job=job), job)
-    assert time.monotonic() - start < 5, "far from the minute that a step may take"
+    assert time.monotonic() - start < 20, "far from the minute that a step may take"
     _cancelled(wire.end_of(job)[0], job)
     stage.rest()
     assert stage.daemon.ask("stats")["jobs"]["failed"] == failed, "it is cancelled, not failed, and is not tried again"
@@ -123,12 +126,12 @@ def test_a_cancel_in_the_same_breath_as_the_submit_is_obeyed(wire: Wire) -> None
 
 
 def test_a_job_whose_worker_dies_while_it_is_being_cancelled_is_cancelled(stage: Stage, wire: Wire) -> None:
-    job = _run(wire, [ONE, {"do": "sleep", "s": 0.1}, {"do": "die"}])
+    job = _run(wire, [ONE, UNTIL_ASKED, {"do": "die"}])
     _cancelled(stage.daemon.wire().ask("cancel", job=job), job)
 
 
 def test_a_job_that_fails_while_it_is_being_cancelled_is_not_tried_again(stage: Stage, wire: Wire) -> None:
-    job = _run(wire, [ONE, {"do": "sleep", "s": 0.1}, {"do": "fail"}])
+    job = _run(wire, [ONE, UNTIL_ASKED, {"do": "fail"}])
     answer = stage.daemon.wire().ask("cancel", job=job)
     _cancelled(answer, job)
     assert answer["attempts"] == 1

@@ -11,7 +11,7 @@ import tempfile
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,7 +19,8 @@ from asrd_protocol import messages as m
 from asrd_protocol.faults import Code, Fault
 from support.daemon import Daemon
 from support.fake_daemon import FakeDaemon, Says
-from support.stage import staged
+from support.opened import begun
+from support.stage import PATIENT, UNHURRIED, Stage, staged
 from support.wait import eventually
 
 ASRD = str(Path(sys.executable).parent / "asrd")
@@ -54,7 +55,7 @@ class Cli:
     def start(self, *arguments: str | Path, **more: Any) -> "subprocess.Popen[str]":
         """Begins a command."""
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _take_interrupts, **more}
-        return subprocess.Popen([ASRD, *map(str, arguments)], env=self.environ, text=True, **more)
+        return begun(subprocess.Popen([ASRD, *map(str, arguments)], env=self.environ, text=True, **more))
 
     def json(self, *arguments: str) -> Any:
         """The JSON that a command prints."""
@@ -67,6 +68,13 @@ class Cli:
 def cli(scripted: Callable[..., Daemon]) -> Cli:
     """The command beside a daemon with two scripted workers."""
     return Cli(scripted().directory)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """The same with workers that take orders."""
+    with staged(UNHURRIED + PATIENT) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -84,10 +92,32 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def script(*steps: str | float) -> str:
+class Hold(NamedTuple):
+    """Where a job stays until somebody is killed: who comes there first sleeps, and who comes later goes on at once."""
+
+    order: str
+
+
+def _do(step: str | float | Hold) -> dict[str, Any]:
+    match step:
+        case str():
+            return {"do": "speak", "text": step}
+        case Hold(order):
+            return {"do": "obey", "order": order}
+        case _:
+            return {"do": "sleep", "s": step}
+
+
+def script(*steps: str | float | Hold) -> str:
     """The option that lets the engine say texts and sleep seconds."""
-    dos = [{"do": "speak", "text": s} if isinstance(s, str) else {"do": "sleep", "s": s} for s in steps]
-    return f"--set=script={json.dumps(dos)}"
+    return f"--set=script={json.dumps([_do(step) for step in steps])}"
+
+
+def hold(stage: Stage, *orders: str) -> tuple[Hold, ...]:
+    """Steps of a script; each holds one job."""
+    for order in orders:
+        stage.order(order, [{"do": "sleep", "s": 25}])
+    return tuple(map(Hold, orders))
 
 
 # --- transcribe -------------------------------------------------------------------------------------------------------
@@ -108,7 +138,8 @@ def test_standard_input_and_subtitles(cli: Cli, clip: Path) -> None:
 def test_json_tells_where_and_how_the_job_ran(cli: Cli, clip: Path) -> None:
     shown = json.loads(cli("transcribe", clip, script(" hello"), "-f", "json", "-q").out)
     assert list(shown) == ["text", "segments", "language", "asrd"]
-    assert set(shown["asrd"]) == {"job", "seat", "timings", "work", "attempts"}
+    added = {"job", "duration", "language_probability", "warnings", "seat", "timings", "work", "attempts"}
+    assert set(shown["asrd"]) == added
     assert shown["text"].strip() == "hello" and shown["asrd"]["attempts"] == 1
     assert shown["asrd"]["timings"]["total"] > 0 and shown["asrd"]["work"]["segments"] == 1
 
@@ -194,8 +225,9 @@ def test_ctrl_c_that_is_ignored_from_the_beginning_stays_so(cli: Cli, clip: Path
     assert (process.returncode, out, err) == (0, "last\n", "")
 
 
-def test_a_killed_worker_does_not_show_in_the_text(cli: Cli, clip: Path) -> None:
-    process = cli.start("transcribe", clip, script(" one", " two", 1, " three"))
+def test_a_killed_worker_does_not_show_in_the_text(stage: Stage, clip: Path) -> None:
+    cli = Cli(stage.daemon.directory)
+    process = cli.start("transcribe", clip, script(" one", " two", *hold(stage, "here"), " three"))
     assert process.stdout is not None
     lines = [process.stdout.readline(), process.stdout.readline()]
     (victim,) = [worker["pid"] for worker in cli.json("workers") if worker["job"]]
@@ -228,7 +260,7 @@ def test_a_full_queue_is_waited_for(scripted: Callable[..., Daemon], tmp_path: P
 
 
 def test_a_reader_that_goes_away_is_no_error(cli: Cli, clip: Path) -> None:
-    process = cli.start("transcribe", clip, script(" a", 0.5, " b", 0.2, " c"))
+    process = cli.start("transcribe", clip, script(" a", 2, " b", 0.2, " c"))
     assert process.stdout is not None and process.stdout.readline() == "a\n"
     process.stdout.close()
     with process:
@@ -356,17 +388,18 @@ def test_transcribe_takes_the_same_wishes(cli: Cli, clip: Path) -> None:
     assert cli("transcribe", clip, "--attempts", "0").code == 2
 
 
-def test_a_transcript_outlives_the_daemon(scripted: Callable[..., Daemon], clip: Path) -> None:
-    daemon = scripted()
-    cli = Cli(daemon.directory)
-    process = cli.start("transcribe", clip, script(" one", " two", 0.7, " three"))
+def test_a_transcript_outlives_the_daemon(stage: Stage, clip: Path) -> None:
+    cli = Cli(stage.daemon.directory)
+    process = cli.start("transcribe", clip, script(" one", " two", *hold(stage, "here"), " three"))
     assert process.stdout is not None
     lines = [process.stdout.readline(), process.stdout.readline()]
-    daemon.kill()
-    daemon.restart()
+    eventually(lambda: stage.obeyed("here"))
+    stage.daemon.kill()
+    stage.daemon.restart()
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "".join(lines) + out == "one\ntwo\nthree\n"
+    assert "2 attempts" in err
 
 
 def connections(daemon: Daemon) -> int:
@@ -375,11 +408,11 @@ def connections(daemon: Daemon) -> int:
     return sum(line.endswith(f" {daemon.directory}/jobs.sock") for line in table) - 1
 
 
-def test_wait_and_result_outlive_the_daemon(scripted: Callable[..., Daemon], clip: Path) -> None:
-    daemon = scripted()
+def test_wait_and_result_outlive_the_daemon(stage: Stage, clip: Path) -> None:
+    daemon = stage.daemon
     cli = Cli(daemon.directory)
-    cli("submit", clip, "--job", "mine", script(1.5, " kept"))
-    eventually(lambda: connections(daemon) == 0)
+    cli("submit", clip, "--job", "mine", script(*hold(stage, "here"), " kept"))
+    eventually(lambda: stage.obeyed("here") and connections(daemon) == 0)
     waiting = cli.start("wait", "mine")
     eventually(lambda: connections(daemon) == 1)
     daemon.kill()
@@ -602,15 +635,14 @@ def test_the_daemon_dies_under_a_running_command(scripted: Callable[..., Daemon]
     assert process.returncode == 2 and re.fullmatch(rf"asrd: the daemon went away.*; {kept}\n", err), err
 
 
-def test_the_jobs_of_a_daemon_that_does_not_come_back_are_named_and_kept(
-    scripted: Callable[..., Daemon], tmp_path: Path
-) -> None:
-    daemon = scripted()
+def test_the_jobs_of_a_daemon_that_does_not_come_back_are_named_and_kept(stage: Stage, tmp_path: Path) -> None:
+    daemon = stage.daemon
     cli = Cli(daemon.directory)
     for name in ("a.wav", "b.wav"):
         (tmp_path / name).write_bytes(b"audio")
-    process = cli.start("transcribe", tmp_path / "a.wav", tmp_path / "b.wav", script(1.5, " kept"), "--patience", "1")
-    eventually(lambda: len([job for job in cli.json("jobs") if job["state"] == "running"]) == 2)
+    held = script(*hold(stage, "one", "other"), " kept")
+    process = cli.start("transcribe", tmp_path / "a.wav", tmp_path / "b.wav", held, "--patience", "1")
+    eventually(lambda: stage.obeyed("one") and stage.obeyed("other"))
     daemon.kill()
     _, err = process.communicate(timeout=20)
     away = "asrd: the daemon went away and did not come back within 1 s"

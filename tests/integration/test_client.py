@@ -15,7 +15,7 @@ import pytest
 import asrd
 from asrd_protocol.faults import Code
 from support.daemon import Daemon
-from support.stage import Stage, staged
+from support.stage import PATIENT, UNHURRIED, Stage, staged
 from support.wait import eventually
 
 
@@ -25,6 +25,13 @@ def speak(text: str) -> dict[str, Any]:
 
 def sleep(seconds: float) -> dict[str, Any]:
     return {"do": "sleep", "s": seconds}
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A daemon whose workers take orders."""
+    with staged(UNHURRIED + PATIENT) as made:
+        yield made
 
 
 def test_segments_arrive_while_the_job_runs(scripted: Callable[..., Daemon]) -> None:
@@ -67,10 +74,10 @@ def test_a_second_client_follows_a_running_job(scripted: Callable[..., Daemon]) 
         assert job.result().text == "ab"
 
 
-def test_a_killed_worker_costs_no_segment_and_repeats_none(scripted: Callable[..., Daemon]) -> None:
-    daemon = scripted()
-    with asrd.Client(daemon.directory) as client:
-        job = client.submit(b"audio", script=[speak("a"), speak("b"), sleep(1), speak("c")])
+def test_a_killed_worker_costs_no_segment_and_repeats_none(stage: Stage) -> None:
+    stage.order("hold", [sleep(25)])
+    with asrd.Client(stage.daemon.directory) as client:
+        job = client.submit(b"audio", script=[speak("a"), speak("b"), {"do": "obey", "order": "hold"}, speak("c")])
         segments = job.segments()
         texts = [next(segments).text, next(segments).text]
         (victim,) = [worker.pid for worker in client.workers() if worker.job == job.id]
@@ -273,13 +280,6 @@ def test_what_cannot_go_by_path_is_named_before_anything_is_sent(
 
 
 # --- jobs that failed -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    """A daemon whose workers take orders."""
-    with staged() as made:
-        yield made
 
 
 def test_a_failed_job_is_tried_again(stage: Stage) -> None:

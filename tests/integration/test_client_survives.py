@@ -1,10 +1,13 @@
 """A client outlives its daemon: killed, stopped and started again, at every point where a message may get lost."""
 
 import asyncio
+import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,14 @@ from support.daemon import Daemon
 from support.fake_daemon import BadLine
 from support.wait import eventually
 
-ONE_WORKER = ("--engine", "scripted", "--workers", "1")
+ONE_WORKER = """
+[pools.default]
+engine = "scripted"
+model = ""
+workers = 1
+[pools.default.options]
+orders = "{orders}"
+"""
 
 
 def speak(*texts: str) -> list[dict[str, Any]]:
@@ -25,10 +35,43 @@ def sleep(seconds: float) -> list[dict[str, Any]]:
     return [{"do": "sleep", "s": seconds}]
 
 
+def obey(order: str) -> list[dict[str, Any]]:
+    return [{"do": "obey", "order": order}]
+
+
+class Orders:
+    """What the worker is told while it has a job, once: whoever comes later finds no order, and goes on at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+
+    def hold(self, order: str) -> None:
+        """Stay there until somebody is killed."""
+        (self.directory / order).write_text(json.dumps(sleep(60)))
+
+    def held(self, order: str) -> bool:
+        """Whether somebody stays there."""
+        return not (self.directory / order).exists()
+
+    def shut(self, gate: str) -> None:
+        """Wait there until it is opened."""
+        os.mkfifo(self.directory / gate)
+
+    def open(self, gate: str) -> None:
+        """As soon as somebody waits there."""
+        (self.directory / gate).write_text("[]")
+
+
 @pytest.fixture
-def daemon(start: Callable[..., Daemon]) -> Daemon:
+def orders(tmp_path: Path) -> Orders:
+    return Orders(tmp_path / "orders")
+
+
+@pytest.fixture
+def daemon(start: Callable[..., Daemon], orders: Orders) -> Daemon:
     """A durable daemon with one worker."""
-    return start(*ONE_WORKER).ready()
+    return start(config=ONE_WORKER.format(orders=orders.directory)).ready()
 
 
 @pytest.fixture
@@ -40,9 +83,10 @@ def client(daemon: Daemon) -> Iterator[asrd.Client]:
 
 @pytest.fixture
 def aside() -> Iterator[ThreadPoolExecutor]:
-    """For what waits meanwhile."""
-    with ThreadPoolExecutor() as pool:
-        yield pool
+    """For what waits meanwhile. A test that has failed does not wait for it; it ends with its client."""
+    pool = ThreadPoolExecutor()
+    yield pool
+    pool.shutdown(wait=False)
 
 
 def die(daemon: Daemon) -> None:
@@ -60,14 +104,15 @@ def running(client: asrd.Client) -> bool:
 
 @pytest.mark.parametrize("heard", [0, 1, 2, 3])
 def test_a_stream_goes_on_where_it_was_when_the_daemon_is_killed(
-    daemon: Daemon, client: asrd.Client, heard: int
+    daemon: Daemon, client: asrd.Client, orders: Orders, heard: int
 ) -> None:
     texts = ["a", "b", "c"]
-    script = [*speak(*texts[:heard]), *sleep(0.7), *speak(*texts[heard:])]
+    orders.hold("here")
+    script = [*speak(*texts[:heard]), *obey("here"), *speak(*texts[heard:])]
     job = client.submit(b"audio", script=script)
     segments = job.segments()
     said = [next(segments).text for _ in range(heard)]
-    eventually(lambda: running(client))
+    eventually(lambda: orders.held("here"))
     die(daemon)
     said += [segment.text for segment in segments]
     assert said == texts
@@ -76,14 +121,17 @@ def test_a_stream_goes_on_where_it_was_when_the_daemon_is_killed(
     assert eventually(lambda: not client.jobs()), "its result was released"
 
 
-def test_a_daemon_that_is_killed_twice_costs_no_segment(daemon: Daemon, client: asrd.Client) -> None:
-    job = client.submit(b"audio", script=[*speak("a"), *sleep(0.5), *speak("b"), *sleep(0.5), *speak("c")])
-    segments = job.segments()
-    said = [next(segments).text]
-    die(daemon)
-    said.append(next(segments).text)
-    die(daemon)
+def test_a_daemon_that_is_killed_twice_costs_no_segment(daemon: Daemon, client: asrd.Client, orders: Orders) -> None:
+    for order in ("first", "second"):
+        orders.hold(order)
+    job = client.submit(b"audio", script=[*speak("a"), *obey("first"), *speak("b"), *obey("second"), *speak("c")])
+    segments, said = job.segments(), []
+    for order in ("first", "second"):
+        said.append(next(segments).text)
+        eventually(lambda order=order: orders.held(order))
+        die(daemon)
     assert said + [segment.text for segment in segments] == ["a", "b", "c"]
+    assert job.run is not None and job.run.attempts == 3
 
 
 def test_a_submit_that_the_daemon_never_read_reaches_the_next_one(
@@ -113,9 +161,10 @@ def line(daemon: Daemon) -> Iterator[BadLine]:
 
 @pytest.fixture
 def caller(line: BadLine, daemon: Daemon) -> Iterator[asrd.Client]:
-    """A client at the other end of the line, which is connected."""
+    """A client at the other end of the line, which is connected, and nothing of which is on its way any more."""
     with asrd.Client(daemon.root / "line") as made:
         made.transcribe(b"audio", script=speak("connected"))
+        eventually(lambda: not made.jobs())
         yield made
 
 
@@ -129,50 +178,63 @@ def heard(client: asrd.Client, job: str, count: int) -> bool:
 
 
 def test_a_submit_whose_acceptance_got_lost_joins_its_job(
-    line: BadLine, caller: asrd.Client, client: asrd.Client, aside: ThreadPoolExecutor
+    line: BadLine, caller: asrd.Client, client: asrd.Client, orders: Orders, aside: ThreadPoolExecutor
 ) -> None:
     line.mute = True
-    script = [*speak("a", "b"), *sleep(1), *speak("c")]
+    orders.shut("gate")
+    script = [*speak("a", "b"), *obey("gate"), *speak("c")]
     waiting = aside.submit(caller.submit, b"audio", job="mine", script=script)
     eventually(lambda: heard(client, "mine", 2))
     line.cut()
     job = waiting.result(30)
     segments = job.segments()
     assert [next(segments).text, next(segments).text] == ["a", "b"]
-    assert client.stats().jobs.running == 1, "they came before the next one"
-    assert [segment.text for segment in segments] == ["c"]
+    orders.open("gate")
+    assert [segment.text for segment in segments] == ["c"], "the others came before that"
     assert job.run is not None and job.run.attempts == 1
 
 
-def test_segments_that_got_lost_are_sent_again(line: BadLine, caller: asrd.Client, client: asrd.Client) -> None:
-    script = [*speak("a"), *sleep(0.3), *speak("b", "c"), *sleep(1), *speak("d")]
+def test_segments_that_got_lost_are_sent_again(
+    line: BadLine, caller: asrd.Client, client: asrd.Client, orders: Orders
+) -> None:
+    for gate in ("first", "second"):
+        orders.shut(gate)
+    script = [*speak("a"), *obey("first"), *speak("b", "c"), *obey("second"), *speak("d")]
     job = caller.submit(b"audio", script=script)
     segments = job.segments()
     assert next(segments).text == "a"
     line.mute = True
+    orders.open("first")
     eventually(lambda: heard(client, job.id, 3))
     line.cut()
     assert [next(segments).text, next(segments).text] == ["b", "c"]
-    assert client.stats().jobs.running == 1
+    orders.open("second")
     assert [segment.text for segment in segments] == ["d"]
 
 
-def test_a_result_that_got_lost_is_fetched(line: BadLine, caller: asrd.Client, client: asrd.Client) -> None:
-    job = caller.submit(b"audio", script=[*speak("a"), *sleep(0.3), *speak("b")])
+def test_a_result_that_got_lost_is_fetched(
+    line: BadLine, caller: asrd.Client, client: asrd.Client, orders: Orders
+) -> None:
+    orders.shut("gate")
+    job = caller.submit(b"audio", script=[*speak("a"), *obey("gate"), *speak("b")])
     segments = job.segments()
     assert next(segments).text == "a"
     line.mute = True
+    orders.open("gate")
     eventually(lambda: [one.state for one in client.jobs()] == ["completed"])
     line.cut()
     assert [segment.text for segment in segments] == ["b"]
     assert eventually(lambda: not client.jobs())
 
 
-def test_a_release_that_got_lost_is_said_again(line: BadLine, caller: asrd.Client, client: asrd.Client) -> None:
-    job = caller.submit(b"audio", script=[*speak("a"), *sleep(0.3), *speak("b")])
+def test_a_release_that_got_lost_is_said_again(
+    line: BadLine, caller: asrd.Client, client: asrd.Client, orders: Orders
+) -> None:
+    orders.shut("gate")
+    job = caller.submit(b"audio", script=[*speak("a"), *obey("gate"), *speak("b")])
     next(job.segments())
-    eventually(lambda: len(client.jobs()) == 1)
     line.deaf = True
+    orders.open("gate")
     assert job.result(timeout=30).text == "ab"
     assert [one.state for one in client.jobs()] == ["completed"], "the daemon was not told"
     line.cut()
@@ -214,7 +276,7 @@ def test_many_streams_survive_together(start: Callable[..., Daemon]) -> None:
 
 
 def test_without_a_journal_a_job_is_lost_and_that_is_said(start: Callable[..., Daemon]) -> None:
-    daemon = start(*ONE_WORKER, "--durability", "none").ready()
+    daemon = start("--engine", "scripted", "--workers", "1", "--durability", "none").ready()
     with asrd.Client(daemon.directory) as client:
         job = client.submit(b"audio", script=[*speak("a"), *sleep(60)])
         assert next(job.segments()).text == "a"
@@ -258,9 +320,12 @@ def test_a_result_is_fetched_after_a_restart_and_is_gone_after_its_release(daemo
         client.fetch(job)
 
 
-def test_who_waits_does_not_notice_a_restart(daemon: Daemon, client: asrd.Client, aside: ThreadPoolExecutor) -> None:
-    job = client.enqueue(b"audio", script=[*sleep(4), *speak("late")])
-    eventually(lambda: running(client))
+def test_who_waits_does_not_notice_a_restart(
+    daemon: Daemon, client: asrd.Client, orders: Orders, aside: ThreadPoolExecutor
+) -> None:
+    orders.hold("here")
+    job = client.enqueue(b"audio", script=[*obey("here"), *speak("late")])
+    eventually(lambda: orders.held("here"))
     waiting: Future[Any] = aside.submit(client.wait, job)
     die(daemon)
     finished = waiting.result(30)
@@ -284,16 +349,15 @@ def test_a_job_is_cancelled_while_the_daemon_is_away(
 
 
 def test_a_plain_question_does_not_wait_as_long_as_a_job(daemon: Daemon, aside: ThreadPoolExecutor) -> None:
-    with asrd.Client(daemon.directory, timeout=0.5, patience=4) as client:
+    with asrd.Client(daemon.directory, timeout=2, patience=6) as client:
         client.health()
         job = client.submit(b"audio", script=sleep(60))
         following = aside.submit(job.result)
         daemon.kill()
-        eventually(lambda: not client_is_answered(client))
-        with pytest.raises(asrd.NoDaemon, match=r"within 0\.5 s"):
+        with pytest.raises(asrd.NoDaemon, match="within 2 s"):
             client.health()
         assert not following.done()
-        with pytest.raises(asrd.NoDaemon, match="within 4 s"):
+        with pytest.raises(asrd.NoDaemon, match="within 6 s"):
             following.result(30)
         began = time.monotonic()
         with pytest.raises(asrd.NoDaemon, match="asrd serve"):
@@ -309,7 +373,7 @@ def client_is_answered(client: asrd.Client) -> bool:
 
 
 def test_a_command_to_a_daemon_that_is_away_does_not_reach_the_next_one(daemon: Daemon) -> None:
-    with asrd.Client(daemon.directory, timeout=0.3) as client:
+    with asrd.Client(daemon.directory, timeout=2) as client:
         client.health()
         daemon.kill()
         eventually(lambda: not client_is_answered(client))

@@ -5,14 +5,15 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
 
-from support.daemon import Daemon, running
-from support.stage import ONE
+from support.daemon import Daemon
+from support.stage import ONE, PATIENT, UNHURRIED, Stage, staged
 from support.wait import eventually
 
 Event = dict[str, Any]
@@ -25,8 +26,11 @@ class Listener:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.subscribe(prefix)
-        self._socket.connect(f"ipc://{daemon.directory}/events.sock")
         self._daemon = daemon
+
+    def connect(self) -> None:
+        """And wait until something is heard."""
+        self._socket.connect(f"ipc://{self._daemon.directory}/events.sock")
         eventually(self._heard)
 
     def _heard(self) -> bool:
@@ -49,22 +53,26 @@ class Listener:
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    with running("--engine", "scripted", "--workers", "2") as daemon:
-        yield daemon.ready()
+def stage() -> Iterator[Stage]:
+    with staged(UNHURRIED + PATIENT) as stage:
+        yield stage
+
+
+@pytest.fixture
+def daemon(stage: Stage) -> Daemon:
+    return stage.daemon
 
 
 @pytest.fixture
 def listen(daemon: Daemon) -> Iterator[Callable[..., Listener]]:
-    listeners: list[Listener] = []
+    with ExitStack() as stack:
 
-    def _listen(prefix: str = "") -> Listener:
-        listeners.append(Listener(daemon.ready(), prefix))
-        return listeners[-1]
+        def _listen(prefix: str = "") -> Listener:
+            listener = stack.enter_context(closing(Listener(daemon.ready(), prefix)))
+            listener.connect()
+            return listener
 
-    yield _listen
-    for listener in listeners:
-        listener.close()
+        yield _listen
 
 
 def _of(events: list[Event], **fields: Any) -> list[str]:
@@ -107,9 +115,11 @@ def test_the_replacement_of_a_worker_is_told(daemon: Daemon, listen: Callable[..
     assert events[4]["how"] == "exit 0"
 
 
-def test_a_death_and_the_retry_are_told_without_the_log(daemon: Daemon, listen: Callable[..., Listener]) -> None:
+def test_a_death_and_the_retry_are_told_without_the_log(stage: Stage, listen: Callable[..., Listener]) -> None:
+    daemon = stage.daemon
     listener, job, wire = listen(), uuid.uuid4().hex, daemon.wire()
-    wire.send("submit", b"audio", job=job, options={"script": [ONE, {"do": "sleep", "s": 0.3}]})
+    stage.order("hold", [{"do": "sleep", "s": 25}])
+    wire.send("submit", b"audio", job=job, options={"script": [ONE, {"do": "obey", "order": "hold"}]})
     while wire.receive()[0]["type"] != "segment":
         pass
     (victim,) = (worker for worker in daemon.workers() if worker["state"] == "busy")

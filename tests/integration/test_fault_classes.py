@@ -49,7 +49,7 @@ def test_what_another_worker_may_manage_is_tried_there(stage: Stage, fault: dict
 def test_the_same_seat_is_avoided_even_if_it_is_the_only_idle_one(stage: Stage) -> None:
     wire = stage.daemon.wire()
     held = uuid.uuid4().hex
-    wire.send("submit", b"audio", job=held, options={"script": [ONE, {"do": "sleep", "s": 0.5}]})
+    wire.send("submit", b"audio", job=held, options={"script": [ONE, {"do": "sleep", "s": 2}]})
     while wire.receive()[0]["type"] != "segment":
         pass
     (busy,) = (worker["seat"] for worker in stage.daemon.workers() if worker["state"] == "busy")
@@ -64,7 +64,7 @@ def test_a_fault_in_each_attempt_is_told_after_the_third(stage: Stage) -> None:
     fault = answer["fault"]
     assert (fault["code"], fault["blame"], fault["retry"]) == ("engine_error", "worker", True)
     assert "RuntimeError: as ever" in fault["message"]
-    assert len(stage.tells("job.retried", job=answer["job"])) == 2
+    eventually(lambda: len(stage.tells("job.retried", job=answer["job"])) == 2)
     stage.tells("worker output", line="RuntimeError: as ever")
 
 
@@ -109,8 +109,9 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     config = '[pools.default]\nengine="scripted"\nmodel=""\nworkers=1\n[queue]\nmax_jobs = 3\nmax_bytes = 1000'
     with running(config=config) as daemon:
         wire = daemon.ready().wire()
-        script = {"script": [{"do": "sleep", "s": 0.3}, ONE]}
-        wire.send("submit", b"audio", options=script, reply="final", ref="0")
+        script = {"script": [ONE]}
+        held = {"script": [{"do": "sleep", "s": 2}, ONE]}
+        wire.send("submit", b"audio", options=held, reply="final", ref="0")
         eventually(lambda: daemon.ask("stats")["jobs"]["running"] == 1)
         for number in range(1, 6):
             wire.send("submit", b"audio", options=script, reply="final", ref=str(number))

@@ -25,7 +25,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": "GPU-00000000,GPU-11111111"}
 
 
 def _said(daemon: Daemon, topic: str) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in daemon.log.read_text().split("\n")[:-1] if line.startswith("{")]
     return [line for line in lines if line["event"] == topic]
 
 

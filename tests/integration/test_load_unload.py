@@ -51,7 +51,7 @@ def _pool(client: Client) -> m.PoolReport:
 
 
 def _logged(daemon: Daemon, topic: str) -> list[dict[str, Any]]:
-    lines = (json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith("{"))
+    lines = (json.loads(line) for line in daemon.log.read_text().split("\n")[:-1] if line.startswith("{"))
     return [line for line in lines if line.get("event") == topic]
 
 
@@ -60,7 +60,7 @@ def _say(client: Client, options: dict[str, Any] = SPEAK) -> str:
 
 
 def test_an_idle_pool_leaves_and_comes_back_with_a_job(start: START) -> None:
-    daemon = _scripted(start, ttl="1s")
+    daemon = _scripted(start, ttl="3s")
     with Client(daemon.directory) as client:
         assert _say(client) == "hello"
         eventually(lambda: _pool(client).status == "standby" and not client.workers(), 20)

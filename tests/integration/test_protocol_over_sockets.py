@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.wire import Wire
 PROTOCOL = Path(__file__).parents[2] / "protocol" / "PROTOCOL.md"
 SCRIPT = {"script": [ONE, TWO]}
 SLOW = {"script": [ONE, {"do": "sleep", "s": 0.5}, TWO]}
+SLOWER = {"script": [ONE, {"do": "sleep", "s": 2.0}, TWO]}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,20 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.fixture
 def wire(daemon: Daemon) -> Iterator[Wire]:
-    wire = Wire(daemon.directory)
-    yield wire
-    wire.close()
+    with closing(Wire(daemon.directory)) as wire:
+        yield wire
+
+
+@contextmanager
+def _bare(daemon: Daemon, kind: int) -> "Iterator[zmq.Socket[bytes]]":
+    """A socket, and nothing more."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        socket = context.socket(kind)
+        socket.connect(f"ipc://{daemon.directory}/jobs.sock")
+        yield socket
+    finally:
+        context.destroy(linger=0)
 
 
 def _id() -> str:
@@ -45,12 +58,9 @@ def _id() -> str:
 
 
 def test_zmq_and_json_are_a_client(daemon: Daemon) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.REQ)
-    socket.connect(f"ipc://{daemon.directory}/jobs.sock")
-    socket.send_multipart([json.dumps({"type": "submit", "options": SCRIPT}).encode(), b"audio"])
-    header, body = socket.recv_multipart()
-    context.destroy(linger=0)
+    with _bare(daemon, zmq.REQ) as socket:
+        socket.send_multipart([json.dumps({"type": "submit", "options": SCRIPT}).encode(), b"audio"])
+        header, body = socket.recv_multipart()
     answer, transcript = json.loads(header), json.loads(body)
     assert answer["type"] == "completed"
     assert transcript["text"] == "one two"
@@ -76,13 +86,10 @@ def test_the_python_example_of_the_protocol_text_runs_as_it_stands(daemon: Daemo
 def test_the_answer_comes_in_the_encoding_of_the_question(
     daemon: Daemon, kind: int, encode: Callable[[object], bytes], first: bytes
 ) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(kind)
-    socket.connect(f"ipc://{daemon.directory}/jobs.sock")
     question = {"type": "submit", "options": SCRIPT, "reply": "final", "ref": "mine"}
-    socket.send_multipart([encode(question), b"audio"])
-    header, body = socket.recv_multipart()
-    context.destroy(linger=0)
+    with _bare(daemon, kind) as socket:
+        socket.send_multipart([encode(question), b"audio"])
+        header, body = socket.recv_multipart()
     decode = msgspec.json.decode if first == b"{" else msgspec.msgpack.decode
     assert decode(header)["ref"] == "mine"
     assert json.loads(body)["text"] == "one two", "the body is JSON in any case"
@@ -140,8 +147,9 @@ def test_many_questions_may_be_open_on_one_connection(wire: Wire) -> None:
 
 
 def test_a_queued_job_says_how_many_are_ahead(daemon: Daemon, wire: Wire) -> None:
-    for _ in range(4):
-        wire.send("submit", b"audio", options={"script": [{"do": "sleep", "s": 0.2}]}, reply="accepted")
+    for number in range(4):
+        script = [{"do": "sleep", "s": 2.0}] if number < 2 else []
+        wire.send("submit", b"audio", options={"script": script}, reply="accepted")
     assert [wire.receive()[0].get("ahead", 0) for _ in range(4)] == [0, 0, 0, 1]
 
 
@@ -190,7 +198,7 @@ def test_another_submit_under_the_same_id_is_a_conflict(wire: Wire, state: str) 
 
 def test_a_result_can_be_fetched_until_it_is_released(daemon: Daemon, wire: Wire) -> None:
     job = _id()
-    wire.send("submit", b"audio", job=job, options=SLOW, reply="accepted")
+    wire.send("submit", b"audio", job=job, options=SLOWER, reply="accepted")
     assert wire.receive()[0]["type"] == "accepted"
     assert wire.ask("fetch", job=job)["type"] == "pending"
     assert wire.ask("wait", job=job, timeout=0.05)["type"] == "pending", "the wait is over before the job"
@@ -241,7 +249,7 @@ def _fetched(daemon: Daemon, job: str) -> bytes:
 
 def test_a_wait_can_stream_what_is_still_to_come(daemon: Daemon, wire: Wire) -> None:
     job = _id()
-    wire.send("submit", b"audio", job=job, options=SLOW)
+    wire.send("submit", b"audio", job=job, options=SLOWER)
     while wire.receive()[0]["type"] != "segment":
         pass
     late = daemon.wire()
@@ -254,10 +262,9 @@ def test_a_wait_can_stream_what_is_still_to_come(daemon: Daemon, wire: Wire) -> 
 
 def test_a_client_that_leaves_does_not_end_its_job(daemon: Daemon, wire: Wire) -> None:
     job = _id()
-    leaver = Wire(daemon.directory)
-    leaver.send("submit", b"audio", job=job, options=SLOW)
-    assert leaver.receive()[0]["type"] == "accepted"
-    leaver.close()
+    with closing(Wire(daemon.directory)) as leaver:
+        leaver.send("submit", b"audio", job=job, options=SLOW)
+        assert leaver.receive()[0]["type"] == "accepted"
     assert wire.ask("wait", job=job)["type"] == "completed"
 
 

@@ -32,7 +32,7 @@ busy_floor = "1500ms"
 busy_factor = 1.0
 stop = "1s"
 kill = "300ms"
-cancel = "300ms"
+cancel = "3s"
 [pools.{name}.options]
 """
 """A pool that tells speakers apart, with deadlines that a test can wait for."""
@@ -446,9 +446,10 @@ def test_the_turns_of_a_killed_daemon_are_not_looked_for_again() -> None:
     """Who speaks is known, what is said is not yet: the next daemon transcribes and asks nobody for the speakers."""
     with running(config=SPEAKER + listener("who")) as daemon:
         wire, job = daemon.ready().wire(), uuid.uuid4().hex
-        script = {"script": [{"do": "sleep", "s": 2}, ONE, TWO]}
+        script = {"script": [{"do": "sleep", "s": 3}, ONE, TWO]}
         wire.send("submit", b"audio", job=job, options=script, diarize={}, reply="accepted")
         eventually(lambda: [w["jobs_done"] for w in daemon.workers() if w["pool"] == "who"] == [1], 20)
+        wire.play(ONE)  # they are counted before they are stored, and this is stored after them
         daemon.kill()
         daemon.restart()
         daemon.ready()

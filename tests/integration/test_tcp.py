@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,12 @@ class Keyring:
         connection.setsockopt(zmq.CURVE_SERVERKEY, load_certificate(self.root / "server.key")[0])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> tuple[int, int]:
+    """Two different ones."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _config(jobs: int, control: int, keys: Path) -> str:
@@ -72,7 +75,7 @@ def ring(tmp_path: Path) -> Keyring:
 
 @pytest.fixture
 def served(ring: Keyring) -> Iterator[tuple[Daemon, int, int]]:
-    jobs, control = _free_port(), _free_port()
+    jobs, control = _free_ports()
     with running(config=_config(jobs, control, ring.root)) as daemon:
         yield daemon.ready(), jobs, control
 
@@ -84,31 +87,25 @@ def _wire(ring: Keyring, port: int, client: str | None, timeout: float = 20.0) -
 
 def test_a_client_whose_key_is_known_is_served(ring: Keyring, served: tuple[Daemon, int, int]) -> None:
     _, jobs, control = served
-    wire = _wire(ring, jobs, "friend")
-    assert wire.play(ONE, job="mine")[0]["type"] == "completed"
-    assert wire.ask("fetch", job="mine")["type"] == "completed"
-    asked = _wire(ring, control, "friend")
-    assert asked.ask("health")["status"] == "ready"
-    wire.close()
-    asked.close()
+    with closing(_wire(ring, jobs, "friend")) as wire, closing(_wire(ring, control, "friend")) as asked:
+        assert wire.play(ONE, job="mine")[0]["type"] == "completed"
+        assert wire.ask("fetch", job="mine")["type"] == "completed"
+        assert asked.ask("health")["status"] == "ready"
 
 
 @pytest.mark.parametrize("client", ["stranger", None])
 def test_nobody_else_gets_a_word(ring: Keyring, served: tuple[Daemon, int, int], client: str | None) -> None:
     daemon, jobs, control = served
     for port, question in ((jobs, "fetch"), (control, "stats")):
-        wire = _wire(ring, port, client, timeout=1.0)
-        with pytest.raises(zmq.Again):
+        with closing(_wire(ring, port, client, timeout=1.0)) as wire, pytest.raises(zmq.Again):
             wire.ask(question, **({"job": "x"} if question == "fetch" else {}))
-        wire.close()
     assert daemon.wire().play(ONE)[0]["type"] == "completed"
 
 
 def test_a_job_of_a_key_is_not_for_users_but_for_the_operator(ring: Keyring, served: tuple[Daemon, int, int]) -> None:
     daemon, jobs, _ = served
-    wire = _wire(ring, jobs, "friend")
-    wire.play(ONE, job="mine")
-    wire.close()
+    with closing(_wire(ring, jobs, "friend")) as wire:
+        wire.play(ONE, job="mine")
     assert daemon.wire().ask("fetch", job="mine")["type"] == "completed", "this test runs as the daemon's own user"
 
 
@@ -116,10 +113,9 @@ def test_a_path_is_of_the_daemons_host(ring: Keyring, served: tuple[Daemon, int,
     _, jobs, _ = served
     file = tmp_path / "audio.wav"
     file.write_bytes(b"audio")
-    wire = _wire(ring, jobs, "friend")
-    answer = wire.ask("submit", audio={"kind": "path", "path": str(file)})
+    with closing(_wire(ring, jobs, "friend")) as wire:
+        answer = wire.ask("submit", audio={"kind": "path", "path": str(file)})
     assert (answer["type"], answer["fault"]["code"]) == ("refused", "not_allowed")
-    wire.close()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +130,7 @@ def test_a_path_is_of_the_daemons_host(ring: Keyring, served: tuple[Daemon, int,
 def test_without_keys_there_is_no_tcp(ring: Keyring, tmp_path: Path, spoil: Any, said: str) -> None:
     spoil(ring.root)
     config = tmp_path / "asrd.toml"
-    config.write_text(_config(_free_port(), _free_port(), ring.root))
+    config.write_text(_config(*_free_ports(), ring.root))
     command = [sys.executable, "-P", "-m", "asrd_supervisor", "serve", "--config", str(config)]
     command += ["--runtime-dir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -17,6 +17,7 @@ import msgspec
 
 from asrd_protocol import messages as msg
 from asrd_protocol.codec import Codec, Unreadable
+from support.opened import Opened
 from support.wait import eventually
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
@@ -183,6 +184,7 @@ class Line:
 def connected(path: Path) -> socket.socket:
     """A plain connection; the listener may be busy with others."""
     line = socket.socket(socket.AF_UNIX)
+    Opened.note(line, line.close)
     line.setblocking(False)
 
     def _done() -> bool:

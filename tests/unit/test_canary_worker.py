@@ -60,16 +60,16 @@ def test_a_worker_is_ready_with_a_time_and_a_text(worker: BareWorker) -> None:
 
     assert ready.canary.text == "canary"
     (took,) = ready.canary.took
-    assert 0.002 <= took < 1
+    assert 0.002 <= took < 10
     assert ready.rss > 1 << 20
 
 
 def test_the_run_is_part_of_the_warm_up_and_the_warm_up_no_part_of_the_run(worker: BareWorker) -> None:
-    slow = {"do": "sleep", "s": 0.4}
+    slow = {"do": "sleep", "s": 2}
     ready = _ready(worker, at_warm_up=[slow], canary=[{"do": "sleep", "s": 0.1}, ONE])
 
-    assert 0.1 <= ready.canary.took[0] < 0.4
-    assert ready.warm_up_s >= 0.5
+    assert 0.1 <= ready.canary.took[0] < 2
+    assert ready.warm_up_s >= 2.1
 
 
 def test_who_never_transcribes_the_clip_is_not_loaded(worker: BareWorker) -> None:

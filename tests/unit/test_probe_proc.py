@@ -49,6 +49,7 @@ def test_memory_of_a_process_in_bytes(child: subprocess.Popen[bytes]) -> None:
     assert 64 * MB < pss <= rss < 128 * MB
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # from Python 3.12 on
 def test_pages_that_two_share_count_half_for_each() -> None:
     """A fork has all pages in common with its parent."""
     held = bytearray(os.urandom(MB)) * 64

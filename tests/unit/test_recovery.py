@@ -4,10 +4,12 @@ import pytest
 
 from asrd_protocol.exits import Exit
 from asrd_protocol.faults import Code
+from asrd_supervisor.config import Config, PoolConfig
 from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import JobState
 from asrd_supervisor.core.policy import Duration, RestartPolicy, RetryPolicy
+from asrd_supervisor.report.insights import insights
 from support.play import Play, pool, seat
 
 
@@ -74,12 +76,42 @@ def test_a_job_that_seems_to_end_the_daemon_is_put_into_quarantine(interrupted: 
         assert play.core.jobs.count(*JobState) == 0
 
 
-def test_a_job_for_a_pool_that_is_gone_fails() -> None:
+def stranded(**more: float) -> Play:
+    """A job of an earlier daemon, for a pool that this one does not have."""
     play = durable()
-    failed = failure(play.tell(recovered("a", pool="former")))
-    assert failed.fault.code is Code.UNKNOWN_POOL
-    assert "'former'" in failed.fault.message
+    assert play.tell(recovered("a", pool="former", **more)) == []  # type: ignore[arg-type]
+    assert play.topics("job.stranded") == [{"job": "a", "pool": "former"}]
+    return play
+
+
+def test_a_job_for_a_pool_that_is_gone_waits_and_is_seen() -> None:
+    play = stranded()
+    assert play.core.jobs.count(JobState.QUEUED) == 1
+    assert play.core.jobs.stranded() == {"former": 1}
+    (insight,) = insights(play.core, Config(pools={"p": PoolConfig()}), play.now).insights
+    assert (insight.severity, insight.pool) == ("critical", "former")
+    assert insight.said == "A job waits for the pool former, which is not configured."
+    assert play.sent(play.submit("b")) == [("b", "p/0.1")]
+
+
+def test_a_job_for_a_pool_that_is_gone_may_be_cancelled() -> None:
+    play = stranded()
+    failed = failure(play.tell(ev.CancelRequested("a")))
+    assert (failed.fault.code, failed.job.pool) == (Code.CANCELLED, "former")
     assert not play.core.jobs.active
+    assert play.core.jobs.count(*JobState) == 0
+
+
+def test_a_job_for_a_pool_that_is_gone_has_its_deadline() -> None:
+    play = stranded(deadline=7.0)
+    assert play.waits("a", "deadline") == 7.0
+    assert failure(play.wake("a", "deadline")).fault.code is Code.DEADLINE
+
+
+def test_a_job_for_a_pool_that_is_gone_is_kept_for_the_next_daemon() -> None:
+    play = stranded()
+    play.tell(ev.StopRequested(now=True))
+    assert play.kept == [do.PersistWait("a", 0, 0)]
 
 
 def test_what_is_left_of_a_deadline_counts() -> None:

@@ -14,7 +14,9 @@ from asrd_worker.engines.scripted import Scripted
 from asrd_worker.memory import rss_bytes
 from support.wait import eventually
 
-NAP: dict[str, Any] = {"do": "sleep", "s": 0.004}
+NAP: dict[str, Any] = {"do": "spin", "s": 0.004}
+"""Of the processor's time, which a busy machine does not make any longer."""
+
 ONE: dict[str, Any] = {"do": "speak", "text": " one"}
 SLOW = 100.0
 SLOW_S = 0.4
@@ -29,22 +31,22 @@ def _engine(seat: str = "default/0.1", **settings: Any) -> Scripted:
 
 
 def _job(engine: Scripted, script: Iterable[dict[str, Any]] = (NAP, ONE)) -> tuple[list[Segment], Outline, float]:
-    """Segments, outline and seconds of a job."""
+    """Segments, outline and seconds of the processor of a job."""
     options = options_of(Scripted, {"script": list(script)})
-    start = time.perf_counter()
+    start = time.process_time()
     decoding = engine.transcribe(engine.read(None, b"", 1.0), options)  # type: ignore[arg-type]
     segments = []
     while True:
         try:
             segments.append(next(decoding))
         except StopIteration as end:
-            return segments, end.value, time.perf_counter() - start
+            return segments, end.value, time.process_time() - start
 
 
 def _clip(engine: Scripted) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     engine.canary()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def _is_slow(seconds: float) -> bool:
@@ -65,7 +67,7 @@ def _texts(segments: list[Segment]) -> list[str]:
         ([], 0),
         ([ONE], 0),
         ([NAP], 4),
-        ([NAP, ONE, {"do": "spin", "s": 0.02}, NAP], 28),
+        ([NAP, ONE, {"do": "sleep", "s": 0.02}, NAP], 28),
         ([{"do": "sleep", "s": 0.0028}] * 2, 6),
         ([{"do": "later", "s": 0.0, "script": [NAP]}], 0),
     ],
@@ -86,7 +88,7 @@ def test_a_slow_worker_does_the_same_work_in_more_time() -> None:
 
 
 def test_what_a_worker_is_ordered_to_do_is_no_work_of_the_job(tmp_path: Path) -> None:
-    (tmp_path / "wait").write_text(json.dumps([{"do": "sleep", "s": 0.2}, ONE]))
+    (tmp_path / "wait").write_text(json.dumps([{"do": "spin", "s": 0.2}, ONE]))
     segments, outline, seconds = _job(_engine(orders=str(tmp_path)), [{"do": "obey", "order": "wait"}, ONE, NAP])
 
     assert seconds >= 0.204
@@ -147,11 +149,11 @@ def test_slower_with_each_job_and_the_clip_as_slow_as_the_last_one() -> None:
     assert _is_slow(_clip(engine))
 
 
-def test_spinning_is_slower_as_well() -> None:
-    before = time.process_time()
-    _job(_engine(slow_factor=SLOW), [{"do": "spin", "s": 0.004}])
+def test_sleeping_is_slower_as_well() -> None:
+    before = time.perf_counter()
+    _job(_engine(slow_factor=SLOW), [{"do": "sleep", "s": 0.004}])
 
-    assert time.process_time() - before >= 0.4
+    assert time.perf_counter() - before >= SLOW_S
 
 
 def test_one_worker_is_told_to_be_slow(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_nobody_is_faster_than_time(factor: float) -> None:
 
 def test_mute_from_one_job_on_and_fast() -> None:
     engine = _engine(mute_after=2, canary=[NAP, ONE])
-    script = [{"do": "sleep", "s": 0.3}, ONE]
+    script = [{"do": "spin", "s": 0.3}, ONE]
 
     segments, outline, seconds = _job(engine, script)
     assert (_texts(segments), outline.work.beam_steps) == ([" one"], 300)

@@ -318,7 +318,7 @@ def test_an_end_that_is_stored_while_the_daemon_closes_is_told(reopened: Callabl
     bench.turning.until(lambda: bench.ledger.intake._files._shutdown)
     bench.ledger.settle(bench.completed("a", b"text"), _report("a"), told.append)
     try:
-        bench.turning.until(lambda: told, timeout=1.0)
+        bench.turning.until(lambda: told)
     finally:
         ready.set()
         bench.turning.loop.run_until_complete(closing)

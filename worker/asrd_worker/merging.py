@@ -50,7 +50,7 @@ def merged(parts: Sheaf) -> Transcript:
         segments=[replace(segment, id=number) for number, segment in enumerate(segments)],
         duration=round(said.duration, 3),
         duration_after_vad=_after_vad(known),
-        warnings=_warnings(said, known, missing),
+        warnings=_warnings(said, known),
         missing=missing or UNSET,
         diarization=diarization,
     )
@@ -105,7 +105,6 @@ def _after_vad(parts: list[Transcript]) -> float | None:
     return round(sum(known), 3) if known else None
 
 
-def _warnings(said: Whole, parts: list[Transcript], missing: list[MissingStretch]) -> list[str]:
+def _warnings(said: Whole, parts: list[Transcript]) -> list[str]:
     """Each once: what is odd about the options is said of every chunk."""
-    gaps = [f"{gap.start:.1f} to {gap.end:.1f} s are missing: {gap.message}" for gap in missing]
-    return list(dict.fromkeys([*said.warnings, *(warning for part in parts for warning in part.warnings), *gaps]))
+    return list(dict.fromkeys([*said.warnings, *(warning for part in parts for warning in part.warnings)]))

@@ -24,7 +24,7 @@ class Entrance:
     def job(self, now: float, event: ev.JobSubmitted) -> Job:
         """The job that nobody has objected to."""
         name = event.pool or self._default
-        pool = self._pools[name]
+        pool = self._pools.get(name, self._pools[self._default])  # a job of an earlier daemon may be stranded
         steps = {WHOLE: Step(WHOLE, name)}
         if event.diarize:
             steps |= {SPEAKERS: Step(SPEAKERS, self.listeners(event) or ""), MERGE: Step(MERGE, name)}

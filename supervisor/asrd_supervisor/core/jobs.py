@@ -143,8 +143,7 @@ class Jobs:
 
     def _recovered(self, now: float, event: ev.JobRecovered) -> Out:
         """It was accepted once, so nothing but its own doing can end it here."""
-        known = event.submitted.pool is None or event.submitted.pool in self._pools
-        asked = event.submitted if known else msgspec.structs.replace(event.submitted, pool=None)
+        asked = event.submitted
         job = self._entrance.job(now, asked)
         first = job.steps[WHOLE]
         first.attempts, first.deaths = event.attempts, event.deaths
@@ -154,16 +153,20 @@ class Jobs:
         self._learn(job, event.steps)
         # What the daemon's own end has cost is no fault of the job.
         job.retries = msgspec.structs.replace(job.retries, attempts=job.retries.attempts + event.interrupted)
+        job.state = JobState.QUEUED
         self._register.enter(job)
-        if not known:
-            return [*self._endings.fail(job, self._entrance.no_pool(event.submitted.pool or ""))]
         if fault := after_interruption(event.interrupted):
             return [*self._endings.fail(job, fault)]
         alarm: Out = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
-        alarm += self._without_listeners(job)
-        out = [*alarm, *self._course.advance(job)]
+        if job.pool not in self._pools:  # perhaps a slip of the pen in the configuration: it is not to end the job
+            return [*alarm, do.Announce("job.stranded", {"job": job.id, "pool": job.pool})]
+        out = [*alarm, *self._without_listeners(job), *self._course.advance(job)]
         self._register.note_state(job)
         return out
+
+    def stranded(self) -> Counter[str]:
+        """How many jobs of an earlier daemon wait for pools that this one does not have, by pool."""
+        return Counter(job.pool for job in self.active.values() if job.pool not in self._pools)
 
     def _learn(self, job: Job, kept: tuple[ev.KeptStep, ...]) -> None:
         """After a restart nobody knows how long the work takes, but for what the journal has."""

@@ -251,7 +251,8 @@ def after_loss(step: Step, lost: Lost, policy: RetryPolicy, *, spared: bool) -> 
     evidence = {**last, "deaths": step.deaths, "attempts": step.attempts, "earlier": list(step.evidence)}
     step.evidence.append(last)
     if step.deaths >= policy.deaths:
-        said = f"{step.deaths} workers died of this job ({lost.how} the last time)"
+        died = "a worker" if step.deaths == 1 else f"{step.deaths} workers"
+        said = f"{died} died of this job ({lost.how}{' the last time' if step.deaths > 1 else ''})"
         return Fault.of(Code.POISON, said if spared else f"{said}; it is in quarantine", **evidence)
     if step.attempts < policy.attempts:
         return None

@@ -63,9 +63,10 @@ class RecyclePolicy(_Table, frozen=True, kw_only=True):
     """When a healthy worker is replaced, and how."""
 
     max_jobs: Annotated[int, Meta(ge=0)] | Literal["auto"] = 200
-    """Replace a worker after this many jobs; 0 never. The first workers of a pool get even shares of it, later ones up
-    to a tenth less, so that they never all come due together. ``auto``: as many as the measured growth of memory, the
-    measured slow-down and the time of a reload make the best; never, as long as neither is measured."""
+    """Replace a worker after this many jobs, each chunk of long audio being one; 0 never. The first workers of a pool
+    get even shares of it, later ones up to a tenth less, so that they never all come due together. ``auto``: as many as
+    the measured growth of memory, the measured slow-down and the time of a reload make the best; never, as long as
+    neither is measured."""
     max_rss: Size = Size(0)
     """Replace a worker after a job that leaves it with more memory than this; 0 for 60 % of the memory of the host, or
     of the daemon's cgroup, divided by the workers of the pool. Not if a fresh worker needs more."""

@@ -63,9 +63,10 @@ def _more_workers(pool: Pool, needed: float) -> str:
 
 
 def faults(pool: Pool, retries: Mapping[str, int]) -> Iterable[msg.Insight]:
-    """Steps that were done in vain, but for those that the caller is to blame for; ``retries``: those that were tried
-    again, by cause."""
-    deaths, again = pool.deaths, Counter(retries)
+    """Steps that were done in vain, but for those that the caller is to blame for or does not want any more;
+    ``retries``: those that were tried again, by cause."""
+    deaths = Counter({how: n for how, n in pool.deaths.items() if how != "cancel"})
+    again = Counter(retries)
     faulted = Counter({c: n for c, n in pool.tally.faults.items() if BLAME[Code(c)] is not Blame.CALLER})
     if not (deaths or faulted or again):
         return

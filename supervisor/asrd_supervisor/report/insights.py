@@ -34,6 +34,7 @@ LEAK = 0.05 * MIB
 def insights(core: Supervisor, config: Config, now: float) -> msg.InsightsReport:
     """What is worth saying now, the most urgent first."""
     found = [insight for name, pool in core.pools.items() for insight in _of(pool, core, config, name, now)]
+    found += stranded(core)
     found.sort(key=lambda insight: _URGENCY.index(insight.severity))
     return msg.InsightsReport(insights=found)
 
@@ -50,6 +51,19 @@ def _of(pool: Pool, core: Supervisor, config: Config, name: str, now: float) -> 
     yield from fallbacks(pool)
     yield from batches(pool)
     yield from throughput(pool, config.pools[name])
+
+
+def stranded(core: Supervisor) -> Iterator[msg.Insight]:
+    """Jobs of an earlier daemon that had other pools."""
+    for pool, jobs in core.jobs.stranded().items():
+        yield msg.Insight(
+            topic="queue",
+            severity="critical",
+            said=f"{'A job waits' if jobs == 1 else f'{jobs} jobs wait'} for the pool {pool}, which is not configured.",
+            pool=pool,
+            advice="Configure that pool and start the daemon anew; or `asrd cancel` the jobs.",
+            numbers={"jobs": jobs},
+        )
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ _LEVEL = {
     "job.quarantined": "warning",
     "recycle.ineffective": "warning",
     "job.retried": "warning",
+    "job.stranded": "error",
     "daemon.hurrying": "warning",
 }
 _UNPUBLISHED = {"log_tail"}

@@ -127,7 +127,8 @@ def _state(job: Job) -> msg.JobState:
 
 def _eta(core: Supervisor, job: Job) -> float:
     """Seconds until a job that waits, or was cut, has its result."""
-    pool = core.pools[job.pool]
+    if (pool := core.pools.get(job.pool)) is None:
+        return 0.0  # nobody knows: it is stranded
     queued = [pool.eta(job.ref(step)) for step in job.live if step.state is StepState.QUEUED and step.pool == job.pool]
     held = sum(step.length for step in job.steps.values() if step.state is StepState.HELD)
     return max(queued, default=0.0) + held * pool.pace.rate / max(1, pool.ready)
@@ -159,7 +160,7 @@ def pending(core: Supervisor, record: Record) -> msg.Pending:
     """How a job stands that has not ended."""
     job = record.job
     found = core.jobs.active.get(job)
-    if found is None:  # its end is being stored; or it waits for a pool that is not configured
+    if found is None:  # its end is being stored
         return msg.Pending(job=job, state="running" if record.attempt else "queued")
     report = job_report(found, 0.0)
     return msg.Pending(

@@ -29,6 +29,8 @@ def resolve(name: str, *, offline: bool, revision: str | None = None, root: str 
     Raises:
         LoadError: no such model, or a file of it is missing or damaged.
     """
+    if not name:
+        raise LoadError("no model is named; give a directory, a repository or a name such as tiny.en")
     try:
         if Path(name).is_dir():
             return proven(checked(Path(name)))

@@ -37,7 +37,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """Transcribes sources, and prints or writes the results in the order of the sources."""
+    """Transcribes sources; prints the results in the order of the sources, or writes each when it is there."""
 
     def __init__(self, client: AsyncClient, order: Order, rendering: Rendering, display: Display) -> None:
         self._client = client
@@ -72,7 +72,7 @@ class Batch:
         return code
 
     def _deliver(self, source: Source, outcome: Finished | AsrdError, *, printed: bool) -> bool:
-        """Prints, writes or complains."""
+        """Prints or complains."""
         if isinstance(outcome, NoDaemon):
             raise outcome
         if isinstance(outcome, AsrdError):
@@ -80,9 +80,7 @@ class Batch:
             return False
         for warning in caveats(outcome.transcript):
             complain(f"{source.name}: warning: {warning}")
-        if self._rendering.directory:
-            self._rendering.write(outcome, source.stem)
-        elif not printed:
+        if self._rendering.directory is None and not printed:
             text = self._rendering.text(outcome, self._rendering.formats[0], source.stem)
             self._display.emit(text if text.endswith("\n") or not text else text + "\n")
         return True
@@ -100,8 +98,19 @@ class Batch:
                 outcome = TimedOut(f"there is no transcript after {self._order.timeout:g} s; the job is cancelled")
             self._freed.set()
             self._freed.clear()
+        if isinstance(outcome, Finished):
+            outcome = self._written(source, outcome)
         self._display.ended(source.name, outcome if isinstance(outcome, Finished) else None)
         return outcome
+
+    def _written(self, source: Source, finished: Finished) -> Finished | AsrdError:
+        """The transcript, as soon as it is there: the daemon does not keep it, and others may take long."""
+        try:
+            if self._rendering.directory:
+                self._rendering.write(finished, source.stem)
+        except OSError as error:
+            return AsrdError(f"{source.name}: its transcript cannot be written: {error}")
+        return finished
 
     async def _transcribe(self, source: Source, streams: bool) -> Finished:
         job = await self._submit(source)

@@ -97,9 +97,8 @@ def remove(
 
     users = [pool for pool, used in _pools(runtime_dir) or () if used == name]
     if users and not force:
-        raise AsrdError(
-            f"{name} is the engine of the pool {', '.join(users)} of the running daemon; --force removes it"
-        )
+        pools = f"pool{'s' if users[1:] else ''} {', '.join(users)}"
+        raise AsrdError(f"{name} is the engine of the {pools} of the running daemon; --force removes it")
     code, answer = _ask(folder, "remove", name)
     if code:
         return code

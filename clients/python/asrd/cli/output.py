@@ -38,6 +38,19 @@ class Rendering(msgspec.Struct, frozen=True):
         if isinstance(self.layout, WhisperLayout) and self.layout.needs_words and not words:
             raise UsageError("the layout of subtitles needs the times of words: --word-timestamps")
 
+    def make_directory(self) -> None:
+        """Where the files shall be; before any work is done for them.
+
+        Raises:
+            UsageError: there cannot be one.
+        """
+        try:
+            if self.directory:
+                self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise UsageError(f"--output-dir {self.directory} cannot be a directory: {why}") from None
+
     def doubts(self, *, diarizes: bool) -> Iterator[str]:
         """What will not come of the wishes as somebody may believe, in sentences."""
         if "rttm" in self.formats and not diarizes:
@@ -69,7 +82,6 @@ class Rendering(msgspec.Struct, frozen=True):
             OSError
         """
         directory = self.directory or Path()
-        directory.mkdir(parents=True, exist_ok=True)
         paths = [directory / f"{stem}.{fmt}" for fmt in self.formats]
         for path, fmt in zip(paths, self.formats, strict=True):
             path.write_text(self.text(finished, fmt, stem), encoding="utf-8", newline="")
@@ -103,10 +115,13 @@ def _clock(seconds: float) -> str:
 
 
 def facts(finished: Finished) -> dict[str, object]:
-    """How a job ran, as plain data."""
-    run = finished.run
+    """How a job ran, and what whisper's json has no place for, as plain data."""
+    run, transcript = finished.run, finished.transcript
     return {
         "job": finished.job,
+        "duration": transcript.duration,
+        "language_probability": transcript.language_probability,
+        "warnings": transcript.warnings,
         "seat": run.seat,
         "timings": msgspec.to_builtins(run.timings),
         "work": msgspec.to_builtins(run.work),

@@ -107,7 +107,8 @@ def jobs_table(jobs: Sequence[m.JobReport]) -> Table:
 
 
 def _job(job: m.JobReport) -> tuple[object, ...]:
-    progress = f"{job.done:.0f}/{job.duration:.0f} s" if job.duration else None
+    done = f"{job.done:.0f}/" if job.state != "completed" else ""  # the last segment may end before the audio does
+    progress = f"{done}{job.duration:.0f} s" if job.duration else None
     eta = age(max(1.0, job.eta_s)) if job.eta_s else None
     return (job.job, job.state, job.pool, age(job.age_s), progress, eta, job.attempts, job.seat, job.code)
 

@@ -80,6 +80,7 @@ def transcribe(
     given = sources(files)
     if output_dir:
         check_stems(given, output_dir)
+        rendering.make_directory()
     for doubt in rendering.doubts(diarizes=diarize):
         complain(f"warning: {doubt}")
     return asyncio.run(_all(given, order, rendering, quiet, opt.connection(runtime_dir, patience)))
