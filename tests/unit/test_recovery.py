@@ -90,8 +90,15 @@ def test_a_job_for_a_pool_that_is_gone_waits_and_is_seen() -> None:
     assert play.core.jobs.stranded() == {"former": 1}
     (insight,) = insights(play.core, Config(pools={"p": PoolConfig()}), play.now).insights
     assert (insight.severity, insight.pool) == ("critical", "former")
-    assert insight.said == "A job waits for the pool former, which is not configured."
+    assert insight.said == "A job waits for former, and no pool of that name transcribes."
     assert play.sent(play.submit("b")) == [("b", "p/0.1")]
+
+
+def test_a_pool_that_tells_speakers_apart_now_is_as_good_as_gone() -> None:
+    play = Play(pool(), pool("former", diarizes=True), durable=True)
+    play.boot("former/0.1")
+    assert play.tell(recovered("a", pool="former")) == []
+    assert play.core.jobs.stranded() == {"former": 1}
 
 
 def test_a_job_for_a_pool_that_is_gone_may_be_cancelled() -> None:

@@ -59,9 +59,13 @@ class Entrance:
             return event.audio_s
         return min(pool.pace.length(event.size, None), self.quotas.most_audio_s)
 
+    def transcribes(self, name: str) -> bool:
+        """Whether there is such a pool, for jobs."""
+        return name in self._pools and not self._pools[name].policy.diarizes
+
     @property
     def _transcribing(self) -> list[str]:
-        return sorted(name for name, pool in self._pools.items() if not pool.policy.diarizes)
+        return sorted(filter(self.transcribes, self._pools))
 
     def no_pool(self, name: str) -> Fault:
         """A pool that was asked for is not there."""

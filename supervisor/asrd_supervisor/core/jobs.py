@@ -158,7 +158,9 @@ class Jobs:
         if fault := after_interruption(event.interrupted):
             return [*self._endings.fail(job, fault)]
         alarm: Out = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
-        if job.pool not in self._pools:  # perhaps a slip of the pen in the configuration: it is not to end the job
+        if not self._entrance.transcribes(
+            job.pool
+        ):  # perhaps a slip of the pen in the configuration: it is not to end the job
             return [*alarm, do.Announce("job.stranded", {"job": job.id, "pool": job.pool})]
         out = [*alarm, *self._without_listeners(job), *self._course.advance(job)]
         self._register.note_state(job)
@@ -166,7 +168,7 @@ class Jobs:
 
     def stranded(self) -> Counter[str]:
         """How many jobs of an earlier daemon wait for pools that this one does not have, by pool."""
-        return Counter(job.pool for job in self.active.values() if job.pool not in self._pools)
+        return Counter(job.pool for job in self.active.values() if not self._entrance.transcribes(job.pool))
 
     def _learn(self, job: Job, kept: tuple[ev.KeptStep, ...]) -> None:
         """After a restart nobody knows how long the work takes, but for what the journal has."""

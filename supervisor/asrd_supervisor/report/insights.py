@@ -59,7 +59,7 @@ def stranded(core: Supervisor) -> Iterator[msg.Insight]:
         yield msg.Insight(
             topic="queue",
             severity="critical",
-            said=f"{'A job waits' if jobs == 1 else f'{jobs} jobs wait'} for the pool {pool}, which is not configured.",
+            said=f"{'A job waits' if jobs == 1 else f'{jobs} jobs wait'} for {pool}, and no pool of that name transcribes.",
             pool=pool,
             advice="Configure that pool and start the daemon anew; or `asrd cancel` the jobs.",
             numbers={"jobs": jobs},

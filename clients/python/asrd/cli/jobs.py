@@ -128,11 +128,13 @@ def result(
     """Print the transcript of a job that has ended."""
     from asrd import Client, Finished
     from asrd.cli.output import Rendering, caveats, to_stdout
-    from asrd.cli.verdict import complain
+    from asrd.cli.verdict import UsageError, complain
     from asrd_protocol.exits import Exit
 
-    rendering = Rendering(opt.formats_of([fmt]))
-    rendering.check(words=True)
+    formats = opt.formats_of([fmt])
+    if len(formats) > 1:
+        raise UsageError("a result is printed in one format; name one")
+    rendering = Rendering(formats)
     with Client(runtime_dir) as client:
         state = client.fetch(job)
         if not isinstance(state, Finished):
