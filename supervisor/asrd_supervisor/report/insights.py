@@ -56,10 +56,11 @@ def _of(pool: Pool, core: Supervisor, config: Config, name: str, now: float) -> 
 def stranded(core: Supervisor) -> Iterator[msg.Insight]:
     """Jobs of an earlier daemon that had other pools."""
     for pool, jobs in core.jobs.stranded().items():
+        waiting = "A job waits" if jobs == 1 else f"{jobs} jobs wait"
         yield msg.Insight(
             topic="queue",
             severity="critical",
-            said=f"{'A job waits' if jobs == 1 else f'{jobs} jobs wait'} for {pool}, and no pool of that name transcribes.",
+            said=f"{waiting} for {pool}, and no pool of that name transcribes.",
             pool=pool,
             advice="Configure that pool and start the daemon anew; or `asrd cancel` the jobs.",
             numbers={"jobs": jobs},
