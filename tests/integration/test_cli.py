@@ -312,7 +312,8 @@ def test_two_files_of_one_name_are_not_written_over_each_other(cli: Cli, clip: P
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(cli: Cli, clip: Path) -> None:
     ran = cli("transcribe", clip, script("x"), "-q", "-o", clip / "below")
-    assert ran.code == 1 and re.fullmatch(r"asrd: .*Not a directory.*\n", ran.err)
+    assert (ran.code, ran.out) == (2, "")
+    assert re.fullmatch(r"asrd: --output-dir .* cannot be a directory: Not a directory\n", ran.err)
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ def _running(daemon: Daemon, *script: dict[str, Any], jobs: int) -> Wire:
     for number in range(jobs):
         options = {"script": list(script) if number < 2 else [ONE]}
         wire.send("submit", b"audio", job=f"job-{number}", options=options, reply="final")
+        if number == 1:
+            eventually(lambda: _taken(daemon) == (2, 0))
     eventually(lambda: _taken(daemon) == (2, jobs - 2))
     return wire
 

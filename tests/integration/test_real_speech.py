@@ -212,7 +212,7 @@ def test_a_worker_killed_at_work_costs_nothing_but_time(whisper: Daemon, truth: 
     whisper.ready()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_200_real_jobs_with_recycling_after_5(start: Callable[..., Daemon], truth: dict[Path, str]) -> None:
     daemon = start("--workers", "2", "--max-jobs", "5").ready()
     wire = daemon.wire()
