@@ -158,9 +158,8 @@ class Jobs:
         if fault := after_interruption(event.interrupted):
             return [*self._endings.fail(job, fault)]
         alarm: Out = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
-        if not self._entrance.transcribes(
-            job.pool
-        ):  # perhaps a slip of the pen in the configuration: it is not to end the job
+        if not self._entrance.transcribes(job.pool):
+            # Perhaps a slip of the pen in the configuration: that must not end the job.
             return [*alarm, do.Announce("job.stranded", {"job": job.id, "pool": job.pool})]
         out = [*alarm, *self._without_listeners(job), *self._course.advance(job)]
         self._register.note_state(job)

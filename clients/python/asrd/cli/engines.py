@@ -181,7 +181,7 @@ def _report(answer: dict[str, Any]) -> list[str]:
     ]
 
 
-_PRINTED = (
+_HEADING = (
     "A pool for the configuration file, ~/.config/asrd/asrd.toml or /etc/asrd/asrd.toml (--config FILE writes it):"
 )
 
@@ -189,7 +189,7 @@ _PRINTED = (
 def _pool(answer: dict[str, Any], verb: str) -> list[str]:
     """Where the pool is, or how to write one."""
     if answer["config"] is None:
-        return ["", _PRINTED, "", answer["table"].rstrip()]
+        return ["", _HEADING, "", answer["table"].rstrip()]
     if not answer["edited"]:
         return [f"the pool {answer['pool']} is in {answer['config']} already"]
     return [
