@@ -3,7 +3,9 @@
 import asyncio
 import random
 import signal
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -125,7 +127,8 @@ class Daemon:
         self._loop.set_exception_handler(self._on_defect)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop_signal)
-        self._loop.add_signal_handler(signal.SIGHUP, partial(_log.warning, "reload is not supported; restart instead"))
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._loop.add_signal_handler(signal.SIGHUP, self._hang_up(on_terminal=sys.stderr.isatty()))
         _log.info("serving", directory=str(self._addresses.directory), pools=list(self._core.pools))
         self._pulse.start()
         self._owner.start()
@@ -191,6 +194,12 @@ class Daemon:
     @staticmethod
     def _on_defect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         _log.error("defect", what=context.get("message"), exc_info=context.get("exception"))
+
+    def _hang_up(self, *, on_terminal: bool) -> Callable[[], None]:
+        """What SIGHUP means: the window is closed, or somebody wants the configuration read again."""
+        if on_terminal:
+            return self._on_stop_signal
+        return partial(_log.warning, "reload is not supported; restart instead")
 
     def _on_stop_signal(self) -> None:
         """The first signal drains, the second one hurries."""

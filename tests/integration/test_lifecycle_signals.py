@@ -1,10 +1,13 @@
 """How the daemon starts, refuses to start, stops, and is killed."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon
+from support.opened import begun
 from support.stage import ONE
 from support.wait import eventually
 from support.wire import Wire
 
+ASRD = [sys.executable, "-P", "-m", "asrd_supervisor"]
 FOREVER: dict[str, Any] = {"do": "sleep", "s": 60}
 SHORT = {"do": "sleep", "s": 1.5}
 SOCKETS = ("jobs.sock", "control.sock", "events.sock", "workers/link.sock")
@@ -23,7 +28,7 @@ SOCKETS = ("jobs.sock", "control.sock", "events.sock", "workers/link.sock")
 
 def _serve(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """A daemon that is expected to leave by itself."""
-    command = [sys.executable, "-P", "-m", "asrd_supervisor", "serve", "--log-format", "json", *arguments]
+    command = [*ASRD, "serve", "--log-format", "json", *arguments]
     return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=30)
 
 
@@ -292,3 +297,32 @@ def test_a_wrong_engine_setting_ends_the_daemon_with_a_sentence(tmp_path: Path) 
 def test_a_wrong_value_on_the_command_line_is_named(tmp_path: Path, arguments: list[str]) -> None:
     done = _serve("--engine", "scripted", "--runtime-dir", str(tmp_path / "run"), *arguments)
     _refused(done, 2, f"{arguments[0]}: expected", arguments[1])
+
+
+# --- a terminal -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_daemon_leaves_with_its_terminal_unless_it_was_told_to_stay(tmp_path: Path, nohup: bool) -> None:
+    ours, theirs = os.openpty()
+
+    def take_the_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+
+    with tempfile.TemporaryDirectory(prefix="asrd-") as directory:
+        command = [*ASRD, "serve", "--engine", "scripted", "--workers", "1", "--runtime-dir", directory]
+        daemon = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_the_terminal
+        )
+        begun(daemon)
+        os.close(theirs)
+        eventually(lambda: (Path(directory) / "jobs.sock").exists())
+        os.close(ours)
+        if nohup:
+            wire = Wire(Path(directory), "req", "json", socket="control")
+            assert wire.ask("health")["type"] == "health_report"
+            wire.close()
+            daemon.terminate()
+        assert daemon.wait(30) == 0
+        assert list(Path(directory).iterdir()) == []
