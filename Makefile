@@ -16,7 +16,7 @@ demo: $(STAMP)    ## transcribe a real recording through a pool of two warm work
 	@$(BIN)/asrd demo
 
 test: lint        ## linters and all tests, but for those of `make heavy`
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 heavy: engines    ## the engines on torch, for real: 2 GB of packages, a few minutes
 	ASRD_TEST_ENGINES_PYTHON=$(CURDIR)/$(HEAVY)/whisperx/bin/python \
