@@ -20,6 +20,8 @@ FEW = 4_096
 """Open files; a local user who may connect can have as many connections open at a time."""
 
 ENGINES = ("faster-whisper", "whisperx")
+SCRIPTED = ("scripted", "diarize-scripted")
+"""Engines that have no model: they do what a job says."""
 """Those of the workers' own engines that transcribe, for the help: the workers' table cannot be asked from here."""
 
 
@@ -62,8 +64,8 @@ def _resolved(options: argparse.Namespace) -> sizing.Resolved:
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if options.max_jobs is not None:
         changes["recycle"] = {"max_jobs": options.max_jobs}
-    if options.engine and "scripted" in options.engine and options.model is None:
-        changes["model"] = ""  # it has none
+    if options.engine in SCRIPTED and options.model is None:
+        changes["model"] = ""
     pool = msgspec.structs.replace(config.pools[name], **_checked(changes, config.pools[name].recycle))
     log = msgspec.structs.replace(config.log, **({"format": options.log_format} if options.log_format else {}))
     kept = {"durability": options.durability} if options.durability else {}

@@ -196,9 +196,12 @@ class Daemon:
         _log.error("defect", what=context.get("message"), exc_info=context.get("exception"))
 
     def _hang_up(self, *, on_terminal: bool) -> Callable[[], None]:
-        """What SIGHUP means: the window is closed, or somebody wants the configuration read again."""
+        """What SIGHUP means: the terminal is closed, or somebody wants the configuration read again.
+
+        A terminal may say it twice, by the shell and by the kernel, and means no hurry.
+        """
         if on_terminal:
-            return self._on_stop_signal
+            return lambda: self._owner.post(ev.StopRequested())
         return partial(_log.warning, "reload is not supported; restart instead")
 
     def _on_stop_signal(self) -> None:

@@ -103,10 +103,12 @@ class Launcher:
                 popen = self._start(spec, [*command, "--door", str(theirs.fileno())], theirs.fileno())
             undo.callback(_bury, popen)
             pidfd = os.pidfd_open(popen.pid)
+            undo.callback(os.close, pidfd)
+            ours.setblocking(False)
+            assert popen.stdout is not None
+            output = Output(self._loop, popen.stdout.fileno(), str(seat), popen.pid)
             undo.pop_all()
-        ours.setblocking(False)
-        assert popen.stdout is not None
-        return Process(seat, popen, pidfd, Output(self._loop, popen.stdout.fileno(), str(seat), popen.pid), ours)
+        return Process(seat, popen, pidfd, output, ours)
 
     def _start(self, spec: LaunchSpec, options: list[str], door: int) -> subprocess.Popen[bytes]:
         """Run the worker's program in the interpreter of the pool.

@@ -192,7 +192,7 @@ def _too_many(config: Config) -> Iterator[str]:
     if wanted > there:
         yield (
             f"pools: all workers on the CPU take about {wanted / 1e9:.1f} GB, and there are {there / 1e9:.1f} GB; "
-            "the kernel will kill some of them"
+            "the kernel may kill some of them"
         )
 
 

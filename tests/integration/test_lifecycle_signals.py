@@ -317,12 +317,18 @@ def test_a_daemon_leaves_with_its_terminal_unless_it_was_told_to_stay(tmp_path: 
         )
         begun(daemon)
         os.close(theirs)
-        eventually(lambda: (Path(directory) / "jobs.sock").exists())
+        eventually(lambda: (Path(directory) / "control.sock").exists())
+        wire = Wire(Path(directory))
+        wire.send("submit", b"audio", options={"script": [{"do": "sleep", "s": 1}, ONE]}, reply="final")
+        control = Wire(Path(directory), "req", "json", socket="control")
+        eventually(lambda: control.ask("stats")["jobs"]["running"] == 1)
         os.close(ours)
+        daemon.send_signal(signal.SIGHUP)  # a shell says it, and then the kernel
+        assert wire.end_of()[0]["type"] == "completed"
         if nohup:
-            wire = Wire(Path(directory), "req", "json", socket="control")
-            assert wire.ask("health")["type"] == "health_report"
-            wire.close()
+            assert control.ask("health")["type"] == "health_report"
             daemon.terminate()
+        control.close()
+        wire.close()
         assert daemon.wait(30) == 0
         assert list(Path(directory).iterdir()) == []

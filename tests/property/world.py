@@ -40,10 +40,10 @@ class World(Courses):
         self.boot()
 
     def length_of(self, ticket: Ticket) -> float:
-        """Seconds of audio as the queue counts them: a guess is never more than it would take."""
+        """Seconds of audio as the queue counts them: a guess is never more than half of what it would take."""
         length, queue = self.known[ticket.pool].length(ticket), self.policy.queue
         limits = [float(limit) for limit in (queue.max_audio_s, queue.per_user.max_audio_s) if limit]
-        return length if ticket.audio_s is not None else min([length, *limits])
+        return length if ticket.audio_s is not None else min([length, *(limit / 2 for limit in limits)])
 
     def boot(self) -> None:
         """A daemon is started."""

@@ -146,6 +146,23 @@ def test_a_flipped_bit_in_the_cache_is_noticed_as_well(cache: Path, name: str) -
     assert said.endswith(f"remove {blob} and download it again")
 
 
+def test_a_link_to_nothing_is_named(cache: Path) -> None:
+    snapshot = resolve("base", offline=True, root=str(cache))
+    (snapshot / "preprocessor_config.json").symlink_to((snapshot / "model.bin").resolve().with_name("0" * 64))
+
+    assert "cannot read the model base" in _complaint("base", str(cache))
+
+
+def test_files_in_folders_that_no_speech_model_reads_are_not_judged(cache: Path) -> None:
+    snapshot = resolve("base", offline=True, root=str(cache))
+    (snapshot / "onnx").mkdir()
+    wrong = (snapshot / "model.bin").resolve().with_name("0" * 64)
+    wrong.write_bytes(b"something else")
+    (snapshot / "onnx" / "config.json").symlink_to(wrong)
+
+    assert resolve("base", offline=True, root=str(cache)) == snapshot
+
+
 def test_checksums_of_a_mirrors_own_making_are_not_judged(cache: Path) -> None:
     snapshot = resolve("base", offline=True, root=str(cache))
     blob = (snapshot / "config.json").resolve()

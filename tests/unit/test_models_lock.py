@@ -215,6 +215,13 @@ def test_other_weights_that_the_library_would_rather_read_are_refused(tmp_path: 
         proven(directory)
 
 
+def test_what_another_system_hides_in_its_copies_is_nobodys_concern(tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "german", {**ALIGNER, "._config.json": b"of the finder"})
+    lock_in_place(directory)
+
+    assert proven(directory) == directory
+
+
 @pytest.mark.parametrize("config", [b'{"architectures": ["WhisperForConditionalGeneration"]}', b"[]", b"\xff"])
 def test_what_is_neither_lacks_what_a_speech_model_has(config: bytes, tmp_path: Path) -> None:
     with pytest.raises(Damaged, match=r"lacks model\.bin"):

@@ -77,18 +77,20 @@ def test_audio_of_a_known_length_is_bounded_in_all() -> None:
 
 def test_audio_of_an_unknown_length_is_guessed_from_its_bytes() -> None:
     one = play(max_audio_s=Duration(60))
-    assert try_one(one, "a", size=16_000 * 40) is None
-    fault = try_one(one, "b", size=16_000 * 21)
+    assert try_one(one, "a", size=16_000 * 29) is None
+    assert try_one(one, "b", size=16_000 * 29) is None
+    fault = try_one(one, "c", size=16_000 * 3)
     assert fault is not None and fault.code is Code.OVERLOADED
-    assert try_one(one, "c", size=16_000 * 20) is None
+    assert try_one(one, "d", size=16_000 * 2) is None
 
 
 @pytest.mark.parametrize("whose", ["queue", "user"])
-def test_a_guess_keeps_no_job_out_of_an_empty_queue(whose: str) -> None:
+def test_a_guess_takes_half_of_the_queue_at_most(whose: str) -> None:
     narrow = {"max_audio_s": Duration(30)}
     one = play(**narrow) if whose == "queue" else play(per_user=ClientQuota(**narrow))
     assert try_one(one, "a", size=16_000 * 31, owner="ann") is None
-    fault = try_one(one, "b", size=16_000, owner="ann")
+    assert try_one(one, "b", size=16_000 * 3100, owner="ann") is None
+    fault = try_one(one, "c", size=16_000, owner="ann")
     assert fault is not None and fault.code is (Code.OVERLOADED if whose == "queue" else Code.QUOTA)
 
 

@@ -10,7 +10,7 @@ from asrd_supervisor.core import actions as do
 from asrd_supervisor.core import events as ev
 from asrd_supervisor.core.plan import Job, Step, StepState
 from asrd_supervisor.core.register import Register
-from asrd_supervisor.core.stages import WHOLE
+from asrd_supervisor.core.stages import FIRST_CHUNK, WHOLE
 
 
 class Endings:
@@ -50,12 +50,14 @@ class Endings:
         return [do.Fail(job, fault), do.Announce(topic, {**fields, "attempts": job.attempts})]
 
     def keep(self, job: Job) -> list[do.Action]:
-        """For the next daemon. The tries that are given up, or that the disk may not see, are not the job's fault."""
+        """For the next daemon. The tries that are given up, and one whose cut may not get to the disk, are no fault of
+        the job."""
         self._register.leave(job)
-        kept = [step for step in job.steps.values() if step.state in (StepState.RUNNING, StepState.STORING)]
+        whole = job.steps[WHOLE]  # as far as the journal is concerned, it is the job that waits
+        kept = [step for step in job.steps.values() if step.state is StepState.RUNNING]
+        kept += [whole] if whole.state is StepState.STORING and FIRST_CHUNK in job.steps else []
         for step in kept:
             step.attempts -= 1
-        whole = job.steps[WHOLE]  # as far as the journal is concerned, it is the job that waits
         return [wait(job, step) for step in (*kept, *([] if whole in kept else [whole]))]
 
 

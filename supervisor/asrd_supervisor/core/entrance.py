@@ -54,10 +54,11 @@ class Entrance:
         return self.quotas.objection(waiting, event.owner, event.size, self._length(pool, event), pool.room_in)
 
     def _length(self, pool: Pool, event: ev.JobSubmitted) -> float:
-        """Seconds of audio as the queue counts them. A mere guess is no reason to refuse a job for ever."""
+        """Seconds of audio as the queue counts them. A mere guess is no reason to keep a job out for ever, so it takes
+        half of the queue at most."""
         if event.audio_s is not None:
             return event.audio_s
-        return min(pool.pace.length(event.size, None), self.quotas.most_audio_s)
+        return min(pool.pace.length(event.size, None), self.quotas.most_audio_s / 2)
 
     def transcribes(self, name: str) -> bool:
         """Whether there is such a pool, for jobs."""

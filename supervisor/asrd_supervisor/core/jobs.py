@@ -150,7 +150,6 @@ class Jobs:
         if event.chunks:
             job.divide(event.chunks)
         job.resume(event.steps)
-        self._learn(job, event.steps)
         # What the daemon's own end has cost is no fault of the job.
         job.retries = msgspec.structs.replace(job.retries, attempts=job.retries.attempts + event.interrupted)
         job.state = JobState.QUEUED
@@ -158,16 +157,21 @@ class Jobs:
         if fault := after_interruption(event.interrupted):
             return [*self._endings.fail(job, fault)]
         alarm: Out = [do.SetAlarm(job.id, "deadline", 0, asked.deadline)] if asked.deadline is not None else []
-        if not self._entrance.transcribes(job.pool):
+        if not self.served(job):
             # Perhaps a slip of the pen in the configuration: that must not end the job.
             return [*alarm, do.Announce("job.stranded", {"job": job.id, "pool": job.pool})]
+        self._learn(job, event.steps)
         out = [*alarm, *self._without_listeners(job), *self._course.advance(job)]
         self._register.note_state(job)
         return out
 
     def stranded(self) -> Counter[str]:
         """How many jobs of an earlier daemon wait for pools that this one does not have, by pool."""
-        return Counter(job.pool for job in self.active.values() if not self._entrance.transcribes(job.pool))
+        return Counter(job.pool for job in self.active.values() if not self.served(job))
+
+    def served(self, job: Job) -> bool:
+        """Whether its pool is there, and transcribes."""
+        return self._entrance.transcribes(job.pool)
 
     def _learn(self, job: Job, kept: tuple[ev.KeptStep, ...]) -> None:
         """After a restart nobody knows how long the work takes, but for what the journal has."""

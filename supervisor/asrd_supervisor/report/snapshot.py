@@ -127,8 +127,9 @@ def _state(job: Job) -> msg.JobState:
 
 def _eta(core: Supervisor, job: Job) -> float:
     """Seconds until a job that waits, or was cut, has its result."""
-    if (pool := core.pools.get(job.pool)) is None:
-        return 0.0  # nobody knows: it is stranded
+    if not core.jobs.served(job):
+        return 0.0  # nobody knows
+    pool = core.pools[job.pool]
     queued = [pool.eta(job.ref(step)) for step in job.live if step.state is StepState.QUEUED and step.pool == job.pool]
     held = sum(step.length for step in job.steps.values() if step.state is StepState.HELD)
     return max(queued, default=0.0) + held * pool.pace.rate / max(1, pool.ready)

@@ -90,7 +90,8 @@ def _refuse_new(directory: Path, lock: Lock) -> None:
     """A second vocabulary, other weights or other settings of the sound would be read as well, or instead."""
     read = _READ_OF[lock.kind]
     for path in sorted(directory.iterdir()):
-        if path.name not in {*lock.files, LOCK} and any(fnmatch(path.name, pattern) for pattern in read):
+        known = path.name in {*lock.files, LOCK} or path.name.startswith(".")
+        if not known and any(fnmatch(path.name, pattern) for pattern in read):
             raise Damaged(f"{path} is not in {LOCK}; remove it, or remove the lock if the change is meant")
 
 
@@ -110,13 +111,14 @@ def snapshot(directory: Path, seals: Seals, read: Sequence[str] = READ) -> Path:
     Args:
         directory: of one commit.
         seals: what is known of it.
-        read: patterns of the names of the files that matter, in folders of it as well.
+        read: patterns of the names of the files that matter; with ``EVERYTHING`` those in its folders do, too.
 
     Raises:
         Damaged: naming the file whose content does not have that checksum.
     """
     try:
-        for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        files = directory.rglob("*") if read is EVERYTHING else directory.iterdir()
+        for path in sorted(path for path in files if not path.is_dir()):
             if any(fnmatch(path.name, pattern) for pattern in read) and not agrees(path, path.resolve().name, seals):
                 raise Damaged(
                     f"{path} is damaged (its checksum is not the one in the hub's cache); remove {path.resolve()} "

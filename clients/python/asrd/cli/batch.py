@@ -1,6 +1,7 @@
 """Many files at once through one daemon, bounded, each with its own fate."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ from asrd_protocol.exits import Exit
 
 AHEAD = 2
 """Jobs under way for each worker: one being decoded, one waiting so that no worker idles."""
+
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Why nothing can be written into a directory."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -78,11 +83,11 @@ class Batch:
         if isinstance(outcome, AsrdError):
             complain(str(outcome) if source.name in str(outcome) else f"{source.name}: {outcome}")
             return False
-        for warning in caveats(outcome.transcript):
-            complain(f"{source.name}: warning: {warning}")
-        if self._rendering.directory is None and not printed:
-            text = self._rendering.text(outcome, self._rendering.formats[0], source.stem)
-            self._display.emit(text if text.endswith("\n") or not text else text + "\n")
+        if self._rendering.directory is None:
+            self._warn(source, outcome)
+            if not printed:
+                text = self._rendering.text(outcome, self._rendering.formats[0], source.stem)
+                self._display.emit(text if text.endswith("\n") or not text else text + "\n")
         return True
 
     async def _one(self, source: Source, room: asyncio.Semaphore, streams: bool) -> Finished | AsrdError:
@@ -104,13 +109,26 @@ class Batch:
         return outcome
 
     def _written(self, source: Source, finished: Finished) -> Finished | AsrdError:
-        """The transcript, as soon as it is there: the daemon does not keep it, and others may take long."""
+        """The transcript, as soon as it is there: the daemon does not keep it, and others may take long.
+
+        Raises:
+            OSError: and the next one cannot be written either.
+        """
+        if self._rendering.directory is None:
+            return finished
         try:
-            if self._rendering.directory:
-                self._rendering.write(finished, source.stem)
+            self._rendering.write(finished, source.stem)
         except OSError as error:
+            if error.errno in NO_PLACE:
+                raise
             return AsrdError(f"{source.name}: its transcript cannot be written: {error}")
+        self._warn(source, finished)
         return finished
+
+    @staticmethod
+    def _warn(source: Source, finished: Finished) -> None:
+        for warning in caveats(finished.transcript):
+            complain(f"{source.name}: warning: {warning}")
 
     async def _transcribe(self, source: Source, streams: bool) -> Finished:
         job = await self._submit(source)

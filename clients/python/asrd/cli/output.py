@@ -1,5 +1,6 @@
 """Where transcripts go: to standard output, or to one file for each format."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,12 +45,15 @@ class Rendering(msgspec.Struct, frozen=True):
         Raises:
             UsageError: there cannot be one.
         """
+        if self.directory is None:
+            return
         try:
-            if self.directory:
-                self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
             raise UsageError(f"--output-dir {self.directory} cannot be a directory: {why}") from None
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise UsageError(f"--output-dir {self.directory}: you may not write there")
 
     def doubts(self, *, diarizes: bool) -> Iterator[str]:
         """What will not come of the wishes as somebody may believe, in sentences."""
