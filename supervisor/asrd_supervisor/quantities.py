@@ -8,7 +8,6 @@ from asrd_supervisor.core.policy import ChunkTime, Duration, IdleTime, PositiveD
 
 _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_CHUNK_S = 10
 _ENOUGH = 1e18
 """No time and no size is as large as that; an infinite one could not be computed with."""
 
@@ -29,6 +28,6 @@ def quantity(kind: type, value: object) -> object:
         raise ValueError("Expected a number or text such as " + ("'30s'" if timely else "'512MB'") + also)
     if not amount and issubclass(kind, PositiveDuration | PositiveSize):
         raise ValueError("Expected more than 0")
-    if issubclass(kind, ChunkTime) and amount < _CHUNK_S:
-        raise ValueError(f"Expected {_CHUNK_S} s or more")
+    if issubclass(kind, ChunkTime) and amount < ChunkTime.LEAST:
+        raise ValueError(f"Expected {ChunkTime.LEAST} s or more")
     return kind(amount)

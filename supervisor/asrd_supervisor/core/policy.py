@@ -19,7 +19,9 @@ class PositiveDuration(Duration):
 
 
 class ChunkTime(Duration):
-    """Seconds, ten at least: a recording of many hours is not to have a step for every sentence."""
+    """Seconds, not too few: a recording of many hours is not to have a step for every sentence."""
+
+    LEAST = 10
 
 
 class IdleTime(Duration):

@@ -25,9 +25,6 @@ _READ_OF: Mapping[Kind, Sequence[str]] = {
 }
 """The same by what a model is for; a pipeline names its files itself."""
 
-EVERYTHING = ("*",)
-"""What other libraries read of the hub's cache: what they have asked for is what is there."""
-
 _SHA256 = 64
 _GIT = 40
 """Digits of the two kinds of checksums that the hub uses."""
@@ -91,7 +88,7 @@ def _refuse_new(directory: Path, lock: Lock) -> None:
     read = _READ_OF[lock.kind]
     for path in sorted(directory.iterdir()):
         known = path.name in {*lock.files, LOCK} or path.name.startswith(".")
-        if not known and any(fnmatch(path.name, pattern) for pattern in read):
+        if not known and _is_read(path, read):
             raise Damaged(f"{path} is not in {LOCK}; remove it, or remove the lock if the change is meant")
 
 
@@ -105,21 +102,22 @@ def proven(directory: Path) -> Path:
     return locked(directory, lock, Seals.of(directory)) if lock else directory
 
 
-def snapshot(directory: Path, seals: Seals, read: Sequence[str] = READ) -> Path:
+def snapshot(directory: Path, seals: Seals, *, whole: bool = False) -> Path:
     """A directory in the cache of the hub's client, where each file is a link to one that is named by its checksum.
 
     Args:
         directory: of one commit.
         seals: what is known of it.
-        read: patterns of the names of the files that matter; with ``EVERYTHING`` those in its folders do, too.
+        whole: all that is there, in folders too, because another library has asked for it; else what faster-whisper
+            reads.
 
     Raises:
         Damaged: naming the file whose content does not have that checksum.
     """
+    found = directory.rglob("*") if whole else filter(_is_read, directory.iterdir())
     try:
-        files = directory.rglob("*") if read is EVERYTHING else directory.iterdir()
-        for path in sorted(path for path in files if not path.is_dir()):
-            if any(fnmatch(path.name, pattern) for pattern in read) and not agrees(path, path.resolve().name, seals):
+        for path in sorted(path for path in found if not path.is_dir()):
+            if not agrees(path, path.resolve().name, seals):
                 raise Damaged(
                     f"{path} is damaged (its checksum is not the one in the hub's cache); remove {path.resolve()} "
                     "and download it again"
@@ -127,6 +125,10 @@ def snapshot(directory: Path, seals: Seals, read: Sequence[str] = READ) -> Path:
     finally:
         seals.save()
     return directory
+
+
+def _is_read(path: Path, read: Sequence[str] = READ) -> bool:
+    return any(fnmatch(path.name, pattern) for pattern in read)
 
 
 def agrees(path: Path, tag: str, seals: Seals) -> bool:

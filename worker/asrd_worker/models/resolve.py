@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asrd_worker.engines.base import LoadError
 from asrd_worker.models.catalogue import Catalogue, Model
-from asrd_worker.models.check import EVERYTHING, checked, compare, proven, snapshot
+from asrd_worker.models.check import checked, compare, proven, snapshot
 from asrd_worker.models.faults import NoSuchModel
 from asrd_worker.models.lock import read_lock
 from asrd_worker.models.places import folder_name, hub_cache, models_dir
@@ -88,7 +88,7 @@ def cached(name: str, revision: str | None, root: str | None) -> str:
     try:
         commit = reference.read_text().strip() if reference.is_file() else revision
         if commit and (found := folder / "snapshots" / commit).is_dir():
-            snapshot(found, Seals.of(found), EVERYTHING)
+            snapshot(found, Seals.of(found), whole=True)
     except OSError as error:
         raise LoadError(f"cannot read what the hub's cache has of {name}: {error.strerror}") from None
     return name
